@@ -22,7 +22,9 @@ from rigappliance.profiles import PROFILES
 
 ENV_PREFIX = "RIGAPPLIANCE_"
 # Read by the command line and by the supervisor, not part of the configuration.
-RESERVED_ENV = frozenset({"RIGAPPLIANCE_CONFIG", "RIGAPPLIANCE_PROFILE", "RIGAPPLIANCE_RUN_ID"})
+RESERVED_ENV = frozenset({"RIGAPPLIANCE_API_KEY", "RIGAPPLIANCE_CONFIG", "RIGAPPLIANCE_PROFILE", "RIGAPPLIANCE_RUN_ID"})
+# Variables for the tests of this program, which an engine test hands on to it.
+TEST_PREFIX = "RIGAPPLIANCE_TEST_"
 
 Tree = dict[str, Any]
 
@@ -47,7 +49,8 @@ def load_config(
             " or ".join(PROFILES),
             f'set profile = "{nearest(str(chosen), PROFILES) or "rig"}"',
         )
-    tree = merge(merge(PROFILES[chosen], {"profile": chosen}), {**declared, "profile": chosen})
+    base = absolute_paths(PROFILES[chosen], Path.cwd())
+    tree = merge(base, {**declared, "profile": chosen})
     return validate(tree, str(path) if path else "the environment" if declared else f"profile {chosen}")
 
 
@@ -94,7 +97,7 @@ def from_environment(environ: Mapping[str, str]) -> Tree:
     """``RIGAPPLIANCE_ENGINE__MAX_MODEL_LEN=2048`` as ``{"engine": {"max_model_len": 2048}}``."""
     tree: Tree = {}
     for variable, text in sorted(environ.items()):
-        if not variable.startswith(ENV_PREFIX) or variable in RESERVED_ENV:
+        if not variable.startswith(ENV_PREFIX) or variable.startswith(TEST_PREFIX) or variable in RESERVED_ENV:
             continue
         keys = variable.removeprefix(ENV_PREFIX).lower().split("__")
         check_known(keys, f"environment variable {variable}")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 PROFILES: dict[str, dict[str, object]] = {
     "rig": {},
-    # Small enough for two cores and 4 GB, quick enough to be watched.
+    # Small enough for two cores and 4 GB, quick enough to be watched. Its paths are below the working directory.
     "demo": {
         "state_dir": ".rigappliance/state",
         "model": {"path": ".rigappliance/checkpoint", "name": "tiny-qwen2"},
         "engine": {
-            "python": ".rigappliance/engine/bin/python",
+            "python": ".engine/bin/python",
             "entrypoint": "module",
             "device": "cpu",
             "tensor_parallel": 1,

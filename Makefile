@@ -1,0 +1,46 @@
+# `make demo` serves a tiny model with the real engine; `make test` runs all tests.
+# Both make what they need first: two virtual environments below this directory.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ENGINE := .engine
+
+.PHONY: demo test unit lint format setup engine packages clean
+
+demo: setup engine
+	$(BIN)/rigappliance demo
+
+test: setup engine
+	$(BIN)/pytest
+
+unit: setup
+	$(BIN)/pytest -m "not engine"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/shellcheck tools/lock tools/engine-env .ci/run
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+setup: $(VENV)/.complete
+
+# The engine's compiled kernels need a C++ compiler at run time, and a fresh
+# Debian or Ubuntu lacks that and the venv module.
+packages:
+	@tools/packages
+
+$(VENV)/.complete: pyproject.toml | packages
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+engine: packages
+	@PYTHON=$(PYTHON) tools/engine-env $(ENGINE)
+
+clean:
+	rm -rf $(VENV) $(ENGINE) .rigappliance .mypy_cache .pytest_cache .ruff_cache .hypothesis

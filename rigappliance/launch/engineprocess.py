@@ -1,0 +1,86 @@
+"""Starting the guard and talking to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from rigappliance.launch import guard
+
+RUN_ID = "RIGAPPLIANCE_RUN_ID"
+
+
+@dataclass
+class EngineProcess:
+    """Pipes to a running guard. ``log_fd`` carries the engine's output, ``status_fd`` the guard's events."""
+
+    popen: subprocess.Popen[bytes]
+    control_fd: int
+    status_fd: int
+    log_fd: int
+    run_directory: Path
+
+    def terminate(self) -> None:
+        """SIGTERM to the engine's main process."""
+        self._command(b"t")
+
+    def kill(self) -> None:
+        """End the whole tree now."""
+        self._command(b"k")
+
+    def _command(self, command: bytes) -> None:
+        with suppress(OSError):
+            os.write(self.control_fd, command)
+
+
+def run_directory() -> Path:
+    """A directory for sockets and rendezvous files.
+
+    Its path has to be short: the engine's socket names below it must fit into
+    the 108 bytes of a Unix socket address.
+    """
+    base = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    usable = base if base and len(base) < 40 and os.access(base, os.W_OK) else None
+    return Path(tempfile.mkdtemp(prefix="rigappliance-", dir=usable))
+
+
+def start(argv: Sequence[str], environment: Mapping[str, str], run_id: str) -> EngineProcess:
+    """Start the guard and, below it, the engine. Raises ``OSError``."""
+    directory = run_directory()
+    control_read, control_write = os.pipe2(os.O_CLOEXEC)
+    status_read, status_write = os.pipe2(os.O_CLOEXEC)
+    log_read, log_write = os.pipe2(os.O_CLOEXEC)
+    try:
+        popen = subprocess.Popen(
+            [sys.executable, "-I", guard.__file__, str(control_read), str(status_write), str(directory), *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=log_write,
+            stderr=log_write,
+            env={**environment, RUN_ID: run_id, "TMPDIR": str(directory)},
+            pass_fds=(control_read, status_write),
+            # Out of the terminal's foreground group: Ctrl-C is for the supervisor.
+            start_new_session=True,
+        )
+    finally:
+        for fd in (control_read, status_write, log_write):
+            os.close(fd)
+    os.set_blocking(status_read, False)
+    return EngineProcess(popen, control_write, status_read, log_read, directory)
+
+
+class EventReader:
+    """The guard's events from the bytes of its status pipe."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[dict[str, object]]:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [json.loads(line) for line in lines if line]

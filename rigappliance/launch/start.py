@@ -1,0 +1,142 @@
+"""Everything around one launch: lock, leftovers of an earlier one, checks, rendering, the supervisor, the record."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from rigappliance import ENGINE_VERSION
+from rigappliance.config import RigConfig
+from rigappliance.endpoint import endpoint_of, read_api_key
+from rigappliance.errors import PreflightError, RigError
+from rigappliance.facts.host import HostFacts, read_host_facts
+from rigappliance.facts.model import ModelFacts, read_model_facts
+from rigappliance.launch import history
+from rigappliance.launch.earlier import sweep_earlier
+from rigappliance.launch.history import Estimator, Key
+from rigappliance.launch.notify import Notifier
+from rigappliance.launch.outcome import Outcome
+from rigappliance.launch.proctree import read_stat
+from rigappliance.launch.record import Recorder
+from rigappliance.launch.state import StartState, StateDirectory
+from rigappliance.launch.supervisor import Supervisor
+from rigappliance.launch.view import View
+from rigappliance.preflight import raise_on_failure, run_checks
+from rigappliance.render.vllm import EngineCommand, render
+
+
+def launch(config: RigConfig, view: View, *, force: bool = False) -> Outcome:
+    """Run one engine until it ends or is stopped.
+
+    ``force`` starts although a check fails.  Raises ``BusyError``,
+    ``PreflightError``, ``EngineMissingError`` and ``ConfigError`` before
+    anything is started.
+    """
+    directory = StateDirectory(config.state_dir)
+    directory.acquire()
+    try:
+        return locked(config, directory, view, force)
+    finally:
+        directory.release()
+
+
+def locked(config: RigConfig, directory: StateDirectory, view: View, force: bool) -> Outcome:
+    earlier = directory.read()
+    notices = sweep_earlier(earlier) if earlier else []
+    entries = history.read_history(directory)
+    for notice in [*directory.notices, *notices]:
+        view.line(notice)
+
+    command = render(config)
+    for note in command.notices:
+        view.line(f"note: {note}")
+    check(config, view, force)
+
+    model, host = read_model_facts(config.model.path), read_host_facts(config.model.path)
+    key = start_key(config, model, host)
+    # The reference rig's times say something about another machine with a disk
+    # that turns, and nothing about a CPU that serves a tiny model.
+    seeded = config.engine.device == "cuda"
+    recorder = Recorder(
+        directory,
+        new_state(config),
+        key,
+        Estimator(entries, key, model.tensor_bytes, seeded=seeded),
+        model.tensor_bytes,
+    )
+    supervisor = Supervisor(
+        config,
+        command.argv,
+        engine_environment(command),
+        endpoint_of(config),
+        recorder,
+        view,
+        Notifier(),
+        card_memory_reader(config),
+    )
+    try:
+        outcome = asyncio.run(supervisor.run())
+    except RigError as error:
+        recorder.end(Outcome(error.exit_code, error.found, error.remedy))
+        raise
+    recorder.end(outcome)
+    return outcome
+
+
+def check(config: RigConfig, view: View, force: bool) -> None:
+    """Raises what :func:`raise_on_failure` raises, unless ``force``."""
+    findings = run_checks(config)
+    for finding in findings:
+        if finding.severity == "warn":
+            view.line(f"warning: {finding.check}: {finding.found}; {finding.remedy}")
+    try:
+        raise_on_failure(findings)
+    except PreflightError as error:
+        if not force:
+            raise
+        view.line(f"started by force although: {error.found}")
+
+
+def start_key(config: RigConfig, model: ModelFacts, host: HostFacts) -> Key:
+    """What the duration of a start depends on."""
+    engine = config.engine
+    layout = f"{engine.device} TP {engine.tensor_parallel} PP {engine.pipeline_parallel} seqs {engine.max_num_seqs}"
+    ram_gib = round((host.ram_total_bytes or 0) / 2**30)
+    return Key(ENGINE_VERSION, model.fingerprint, layout, f"{host.cpu.model}, {ram_gib} GiB")
+
+
+def new_state(config: RigConfig) -> StartState:
+    own = read_stat(os.getpid())
+    return StartState(
+        run_id=uuid.uuid4().hex,
+        supervisor_pid=os.getpid(),
+        supervisor_start_ticks=own.start_ticks if own else 0,
+        started=time.time(),
+        url=endpoint_of(config).url,
+        model=config.model.name,
+        engine_version=ENGINE_VERSION,
+    )
+
+
+def engine_environment(command: EngineCommand) -> dict[str, str]:
+    """The engine's whole environment; secrets are read here and nowhere earlier."""
+    environment = {**os.environ, **command.environment}
+    for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
+        # These are the supervisor's. vLLM must not answer systemd in its place.
+        environment.pop(name, None)
+    for name, path in command.secrets.items():
+        environment[name] = read_api_key(Path(path)) or ""
+    return environment
+
+
+def card_memory_reader(config: RigConfig) -> Callable[[], int]:
+    """Bytes in use on all cards; NVML is not even loaded for an engine on the CPU."""
+    if config.engine.device == "cpu":
+        return lambda: 0
+    from rigappliance.facts.gpu import card_memory_used_bytes
+
+    return lambda: sum(used or 0 for used in card_memory_used_bytes())

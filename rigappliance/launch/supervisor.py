@@ -1,0 +1,409 @@
+"""Start the engine, watch it, prove it ready, stop it, and leave nothing behind.
+
+One event loop: the log pipe, the guard's events, process descriptors (pidfd)
+of the engine's parts and a few timers.  When the engine is ready and idle, the
+loop sleeps from probe to probe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+from rigappliance.config import RigConfig
+from rigappliance.endpoint import Endpoint, port_open
+from rigappliance.errors import EngineMissingError, ExitCode
+from rigappliance.launch import engineprocess
+from rigappliance.launch.activity import Counters, StallClock, count
+from rigappliance.launch.leftovers import remove_run_directory, remove_shared_memory, shared_memory_names
+from rigappliance.launch.logpump import LogFile, LogPump
+from rigappliance.launch.notify import Notifier
+from rigappliance.launch.outcome import Outcome
+from rigappliance.launch.phases import Phase, PhaseTracker
+from rigappliance.launch.probes import Proof, prove_completion, prove_health, tokens_processed
+from rigappliance.launch.proctree import become_subreaper, descendants, kill_tree
+from rigappliance.launch.record import Recorder
+from rigappliance.launch.snapshot import Snapshot, describe
+from rigappliance.launch.view import View
+from rigappliance.units import format_duration, format_size
+
+SAMPLE_S = 1.0
+# While the port is expected to open at any moment, and while it is not.
+PORT_POLL_S = 0.05
+PORT_POLL_EARLY_S = 1.0
+# A dying engine gets this long to say why before the rest of it is ended.
+LAST_WORDS_S = 2.0
+# A proof that failed once may have met an engine that is still settling.
+PROOF_TRIES = 5
+# systemd's deadlines are moved at most this often.
+EXTEND_EVERY_S = 10.0
+# setproctitle names of the core and the workers begin with this.
+PART_NAME = "VLLM::"
+
+
+class Supervisor:
+    """One launch, from the first process to the last. ``run`` returns how it ended and never raises for the engine."""
+
+    def __init__(
+        self,
+        config: RigConfig,
+        argv: tuple[str, ...],
+        environment: dict[str, str],
+        endpoint: Endpoint,
+        recorder: Recorder,
+        view: View,
+        notifier: Notifier,
+        card_memory_used: Callable[[], int],
+    ) -> None:
+        self.config = config
+        self.argv = argv
+        self.environment = environment
+        self.endpoint = endpoint
+        self.recorder = recorder
+        self.view = view
+        self.notifier = notifier
+        self.card_memory_used = card_memory_used
+        self.tracker = PhaseTracker()
+        self.engine: engineprocess.EngineProcess
+        self.pump: LogPump
+        self.events = engineprocess.EventReader()
+        self.parts: dict[int, int] = {}
+        self.counters: Counters | None = None
+        self.clock: StallClock | None = None
+        self.stopping = False
+        self.engine_exit: int | None = None
+        self.swept: dict[str, Any] | None = None
+        self.last_extend_s = 0.0
+        self.shown: tuple[object, ...] = ()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> Outcome:
+        """Raises ``EngineMissingError`` where the engine's program cannot be started at all."""
+        self.loop = asyncio.get_running_loop()
+        self.finished: asyncio.Future[Outcome] = self.loop.create_future()
+        self.exited = asyncio.Event()
+        self.gone = asyncio.Event()
+        self.log_ended = asyncio.Event()
+        # Should the guard itself be killed, the engine's orphans come to us.
+        become_subreaper()
+        self.before = shared_memory_names()
+        try:
+            self.engine = engineprocess.start(self.argv, self.environment, self.recorder.state.run_id)
+        except OSError as error:
+            raise EngineMissingError(f"cannot start the engine's guard: {error.strerror}") from error
+        log = LogFile(self.recorder.directory.log_file, self.config.launch.log_size)
+        self.pump = LogPump(self.engine.log_fd, log, self.view.log, self._on_line)
+        self.loop.add_reader(self.engine.log_fd, self._on_log)
+        self.loop.add_reader(self.engine.status_fd, self._on_event)
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            self.loop.add_signal_handler(signum, self._on_signal, signum)
+        self._spawn(self._sample())
+        self._spawn(self._become_ready())
+        if self.notifier.watchdog_interval_s:
+            self._spawn(self._watchdog(self.notifier.watchdog_interval_s))
+        self.notifier.extend(self.config.launch.stall_timeout + 60)
+        try:
+            outcome = await self.finished
+            return await self._shut_down(outcome)
+        finally:
+            log.close()
+            for task in self._tasks:
+                task.cancel()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) and not self.finished.done():
+            # A defect in a watcher must not leave an engine unwatched.
+            self.finished.set_exception(error)
+
+    def _finish(self, code: ExitCode, message: str, remedy: str = "") -> None:
+        if not self.finished.done():
+            self.finished.set_result(Outcome(code, message, remedy))
+
+    # --- what comes in -----------------------------------------------------
+
+    def _on_log(self) -> None:
+        if not self.pump.read():
+            self.loop.remove_reader(self.engine.log_fd)
+            os.close(self.engine.log_fd)
+            self.log_ended.set()
+
+    def _on_line(self, line: str) -> None:
+        before = self.tracker.phase
+        if self.tracker.feed(line):
+            self.recorder.state.kv_tokens = self.tracker.kv_tokens
+            if self.tracker.phase is not before:
+                self._entered()
+            elif not self.stopping:
+                self._show()
+
+    def _entered(self) -> None:
+        self.recorder.enter(self.tracker.phase)
+        self._show()
+
+    def _on_event(self) -> None:
+        try:
+            data = os.read(self.engine.status_fd, 4096)
+        except BlockingIOError:
+            return
+        if not data:
+            self.loop.remove_reader(self.engine.status_fd)
+            if self.swept is None:
+                self._spawn(self._guard_lost())
+            else:
+                self.gone.set()
+            return
+        for event in self.events.feed(data):
+            if "started" in event:
+                self.recorder.state.engine_pid = int(str(event["started"]))
+                self.recorder.save()
+            elif "exited" in event:
+                self.engine_exit = int(str(event["exited"]))
+                self.exited.set()
+                self._spawn(self._engine_left(self.engine_exit))
+            elif "swept" in event:
+                self.swept = dict(event["swept"]) if isinstance(event["swept"], dict) else {}
+            elif "error" in event:
+                self.finished.set_exception(
+                    EngineMissingError(str(event["error"]), "a program that runs", "see `rigappliance check`")
+                )
+
+    async def _engine_left(self, status: int) -> None:
+        # The log's last lines may still be in the pipe, and they say why.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.log_ended.wait(), 0.5)
+        how = f"by signal {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
+        cause = f": {self.tracker.cause}" if self.tracker.cause else ""
+        if self.recorder.state.ready:
+            self._finish(ExitCode.DIED, f"the engine left {how} while serving{cause}", self._remedy())
+        else:
+            where = self.tracker.phase.label
+            self._finish(ExitCode.START_FAILED, f"the engine left {how} during {where}{cause}", self._remedy())
+
+    async def _guard_lost(self) -> None:
+        """Someone killed the guard: its work is ours now."""
+        self._finish(ExitCode.DIED, "the engine's guard process was killed", "find out who killed it")
+        await asyncio.to_thread(kill_tree, os.getpid(), reap_all)
+        remove_shared_memory(self.before)
+        remove_run_directory(self.engine.run_directory)
+        self.exited.set()
+        self.gone.set()
+
+    def _on_part_death(self, pidfd: int, name: str, pid: int) -> None:
+        self.loop.remove_reader(pidfd)
+        os.close(pidfd)
+        if self.stopping or self.finished.done() or self.engine_exit is not None:
+            return
+        self.view.line(f"{name} (pid {pid}) is gone")
+        self._spawn(self._part_gone(name, pid))
+
+    async def _part_gone(self, name: str, pid: int) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.log_ended.wait(), LAST_WORDS_S)
+        ready = self.recorder.state.ready
+        code, when = (ExitCode.DIED, "while serving") if ready else (ExitCode.START_FAILED, f"during {self._where()}")
+        cause = f": {self.tracker.cause}" if self.tracker.cause else ""
+        self._finish(code, f"{name} (pid {pid}) died {when}{cause}", self._remedy())
+
+    def _on_signal(self, signum: int) -> None:
+        name = signal.Signals(signum).name
+        if self.stopping:
+            self.view.line(f"{name} again: ending the engine now")
+            self.engine.kill()
+        elif self.recorder.state.ready:
+            self._finish(ExitCode.OK, f"stopped on {name}")
+        else:
+            self._finish(ExitCode.INTERRUPTED, f"stopped on {name} during {self._where()}, before it was ready")
+
+    def _where(self) -> str:
+        return self.tracker.phase.label
+
+    def _remedy(self) -> str:
+        return f"read {self.recorder.directory.log_file}"
+
+    # --- watching ----------------------------------------------------------
+
+    async def _sample(self) -> None:
+        """Until ready: counters, parts, stall, picture. Once more when ready, to know all parts."""
+        limit_s = self.config.launch.stall_timeout
+        while not self.finished.done():
+            self._take_sample()
+            if self.recorder.state.ready:
+                return
+            assert self.clock is not None and self.counters is not None  # noqa: S101 set by _take_sample
+            quiet_s = self.clock.stalled_s(self.counters.at_s)
+            if quiet_s >= limit_s:
+                self._finish(
+                    ExitCode.HUNG,
+                    f"the engine hung during {self._where()}: no log line, read byte, CPU time, page fault "
+                    f"or card memory moved for {format_duration(quiet_s)}",
+                    "raise launch.stall_timeout if this rig is that slow; otherwise " + self._remedy(),
+                )
+                return
+            self._show()
+            await asyncio.sleep(SAMPLE_S)
+
+    def _take_sample(self) -> None:
+        tree = descendants(self.engine.popen.pid)
+        now_s = time.monotonic()
+        self.counters = count(tree, now_s, self.pump.total_bytes, self.card_memory_used())
+        for stat in tree:
+            # The kernel cuts names to 15 characters; the prefix survives.
+            if stat.name.startswith(PART_NAME) and stat.pid not in self.parts:
+                with suppress(OSError):
+                    pidfd = os.pidfd_open(stat.pid)
+                    self.parts[stat.pid] = pidfd
+                    self.loop.add_reader(pidfd, self._on_part_death, pidfd, stat.name, stat.pid)
+        if self.clock is None:
+            self.clock = StallClock(self.counters)
+        elif self.clock.sample(self.counters) and now_s - self.last_extend_s >= EXTEND_EVERY_S:
+            self.last_extend_s = now_s
+            self.notifier.extend(self.config.launch.stall_timeout + 60)
+
+    def snapshot(self) -> Snapshot:
+        counters = self.counters
+        quiet_s = self.clock.stalled_s(time.monotonic()) if self.clock else 0.0
+        return self.recorder.snapshot(self.tracker, counters, quiet_s)
+
+    def _show(self) -> None:
+        snapshot = self.snapshot()
+        self.view.update(snapshot)
+        bar = (snapshot.bar.done, snapshot.bar.total) if snapshot.bar else None
+        news = (snapshot.phase, bar, snapshot.weights_loaded)
+        if news != self.shown:
+            self.shown = news
+            text = describe(snapshot)
+            self.notifier.status(text)
+            self.recorder.describe(snapshot)
+
+    # --- ready -------------------------------------------------------------
+
+    async def _become_ready(self) -> None:
+        await self._port_opens()
+        failures = 0
+        while not self.finished.done():
+            proof = await asyncio.to_thread(self._prove)
+            if proof.ok:
+                self._is_ready()
+                await self._stay_alive()
+                return
+            failures += 1
+            if failures >= PROOF_TRIES:
+                self._finish(
+                    ExitCode.START_FAILED, f"the engine listens but is not usable: {proof.reason}", self._remedy()
+                )
+                return
+            await asyncio.sleep(1.0)
+
+    async def _port_opens(self) -> None:
+        while not port_open(self.endpoint, 0.2):
+            soon = self.tracker.phase >= Phase.HTTP
+            await asyncio.sleep(PORT_POLL_S if soon else PORT_POLL_EARLY_S)
+        before = self.tracker.phase
+        self.tracker.http_answers()
+        if self.tracker.phase is not before:
+            self._entered()
+
+    def _prove(self) -> Proof:
+        health = prove_health(self.endpoint)
+        if not health.ok:
+            return health
+        return prove_completion(self.endpoint, self.config.model.name, self.config.launch.probe_timeout)
+
+    def _is_ready(self) -> None:
+        self.tracker.ready()
+        self.recorder.become_ready()
+        snapshot = self.snapshot()
+        memory = format_size(self.counters.rss_bytes) if self.counters else "unknown"
+        text = (
+            f"ready after {format_duration(snapshot.elapsed_s)}: {self.config.model.name} on {self.endpoint.url}, "
+            f"proved by a completion; engine memory {memory}"
+        )
+        self.view.ready(snapshot, text)
+        self.notifier.ready(text)
+        self._take_sample()
+
+    async def _stay_alive(self) -> None:
+        """A completion now and then while nobody else proves the engine alive."""
+        interval_s = self.config.launch.probe_interval
+        seen = await asyncio.to_thread(tokens_processed, self.endpoint)
+        while not self.finished.done():
+            await asyncio.sleep(interval_s)
+            now = await asyncio.to_thread(tokens_processed, self.endpoint)
+            if now is not None and seen is not None and now > seen:
+                # Somebody's request was worked on: that is proof enough, and free.
+                seen = now
+                continue
+            proof = await self._probe()
+            if not proof.ok and not self.finished.done():
+                code = ExitCode.DIED if proof.dead else ExitCode.HUNG
+                what = "died" if proof.dead else "hung"
+                self._finish(code, f"the engine {what} while serving: {proof.reason}", self._remedy())
+                return
+            seen = await asyncio.to_thread(tokens_processed, self.endpoint)
+
+    async def _probe(self) -> Proof:
+        """``/health`` and a completion; an engine that works on other requests meanwhile is busy, not hung."""
+        health = await asyncio.to_thread(prove_health, self.endpoint)
+        if health.dead:
+            return health
+        timeout_s = self.config.launch.probe_timeout
+        before = await asyncio.to_thread(tokens_processed, self.endpoint)
+        while True:
+            proof = await asyncio.to_thread(prove_completion, self.endpoint, self.config.model.name, timeout_s)
+            if proof.ok:
+                return proof
+            after = await asyncio.to_thread(tokens_processed, self.endpoint)
+            if before is None or after is None or after <= before:
+                return Proof(False, f"{proof.reason}; nothing else made progress for {format_duration(timeout_s)}")
+            before = after
+
+    async def _watchdog(self, interval_s: float) -> None:
+        while True:
+            self.notifier.watchdog()
+            await asyncio.sleep(interval_s)
+
+    # --- the end -----------------------------------------------------------
+
+    async def _shut_down(self, outcome: Outcome) -> Outcome:
+        self.stopping = True
+        self.notifier.stopping(outcome.message)
+        self.view.line(outcome.message)
+        launch = self.config.launch
+        asked = outcome.exit_code in (ExitCode.OK, ExitCode.INTERRUPTED)
+        if self.engine_exit is None and not self.gone.is_set():
+            if asked:
+                drain_s = launch.drain_timeout if self.recorder.state.ready else 0.0
+                self.notifier.extend(drain_s + launch.stop_timeout + 30)
+                self.engine.terminate()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self.exited.wait(), drain_s + launch.stop_timeout)
+            if not self.exited.is_set():
+                self.engine.kill()
+        await self.gone.wait()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.log_ended.wait(), 2.0)
+        self.engine.popen.wait()
+        self._report_sweep()
+        return outcome
+
+    def _report_sweep(self) -> None:
+        killed = (self.swept or {}).get("killed") or []
+        if killed:
+            self.view.line(f"ended {len(killed)} process(es) that the engine left: {', '.join(killed)}")
+
+
+def reap_all() -> None:
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass

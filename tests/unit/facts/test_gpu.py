@@ -1,0 +1,147 @@
+"""Card facts through a fake NVML: whole, partial, lost, and not there at all."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from rigappliance.facts import gpu
+from rigappliance.facts.gpu import CardFacts, GpuFacts, card_memory_used_bytes, read_gpu_facts
+from tests.unit.facts.fake_nvml import MIB, FakeNvml, rig_card
+
+Install = Callable[..., FakeNvml]
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    def put(*cards: dict[str, Any] | None, init_error: str | None = None) -> FakeNvml:
+        fake = FakeNvml(list(cards), init_error)
+        monkeypatch.setitem(sys.modules, "pynvml", fake)
+        gpu.polling_session.cache_clear()
+        return fake
+
+    yield put
+    gpu.polling_session.cache_clear()
+
+
+def test_eight_cards_on_risers(install: Install) -> None:
+    fake = install(*(rig_card(i) for i in range(8)))
+    facts = read_gpu_facts()
+    assert (facts.driver_version, facts.cuda_version, facts.reason) == ("580.95.05", "13.0", None)
+    assert [card.index for card in facts.cards] == list(range(8))
+    assert facts.cards[2] == CardFacts(
+        index=2,
+        uuid="GPU-00000002",
+        name="NVIDIA GeForce RTX 3060",
+        compute_capability=(8, 6),
+        memory_total_bytes=12288 * MIB,
+        memory_used_bytes=300 * MIB,
+        memory_free_bytes=11988 * MIB,
+        pcie_generation=1,
+        pcie_generation_max=3,
+        pcie_width=1,
+        pcie_width_max=16,
+        bus_id="00000000:03:00.0",
+        temperature_c=41,
+        power_limit_w=170.0,
+    )
+    assert fake.open == 0, "NVML is closed again"
+
+
+QUERIES = {
+    "nvmlDeviceGetUUID": ("uuid",),
+    "nvmlDeviceGetName": ("name",),
+    "nvmlDeviceGetCudaComputeCapability": ("compute_capability",),
+    "nvmlDeviceGetMemoryInfo": ("memory_total_bytes", "memory_used_bytes", "memory_free_bytes"),
+    "nvmlDeviceGetCurrPcieLinkGeneration": ("pcie_generation",),
+    "nvmlDeviceGetMaxPcieLinkGeneration": ("pcie_generation_max",),
+    "nvmlDeviceGetCurrPcieLinkWidth": ("pcie_width",),
+    "nvmlDeviceGetMaxPcieLinkWidth": ("pcie_width_max",),
+    "nvmlDeviceGetPciInfo": ("bus_id",),
+    "nvmlDeviceGetPowerManagementLimit": ("power_limit_w",),
+}
+
+
+@pytest.mark.parametrize("error", ["NotSupported", "GpuIsLost", "Unknown"])
+@pytest.mark.parametrize("query", QUERIES)
+def test_one_failed_query_leaves_one_field_unknown(install: Install, query: str, error: str) -> None:
+    install(rig_card(0), {**rig_card(1), query: error})
+    whole, partial = read_gpu_facts().cards
+    unknown = {name for name, value in vars(partial).items() if value is None and name != "problem"}
+    assert unknown == set(QUERIES[query])
+    assert None not in [value for name, value in vars(whole).items() if name != "problem"]
+
+
+def test_an_older_driver_tells_the_temperature_the_older_way(install: Install) -> None:
+    install({**rig_card(0), "nvmlDeviceGetTemperatureV": "NotSupported"})
+    assert read_gpu_facts().cards[0].temperature_c == 40
+    old_binding = rig_card(0)
+    del old_binding["nvmlDeviceGetTemperatureV"]
+    install(old_binding)
+    assert read_gpu_facts().cards[0].temperature_c == 40
+
+
+def test_a_lost_card_says_so_and_the_others_answer(install: Install) -> None:
+    install(rig_card(0), None, rig_card(2))
+    cards = read_gpu_facts().cards
+    assert cards[1] == CardFacts(1, problem="the driver cannot open it: GPU is lost")
+    assert [card.problem is None for card in cards] == [True, False, True]
+
+
+@pytest.mark.parametrize("error", ["LibraryNotFound", "DriverNotLoaded"])
+def test_without_library_or_driver_there_is_a_reason(install: Install, error: str) -> None:
+    fake = install(init_error=error)
+    facts = read_gpu_facts()
+    assert facts.cards == ()
+    assert facts.reason == f"NVML does not start: {fake.error(error)}"
+
+
+def test_without_the_binding_there_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert read_gpu_facts() == GpuFacts(reason="the Python package nvidia-ml-py is not installed")
+
+
+def test_a_driver_without_a_card_has_a_version_and_a_reason(install: Install) -> None:
+    install()
+    facts = read_gpu_facts()
+    assert facts.driver_version == "580.95.05"
+    assert (facts.cards, facts.reason) == ((), "the driver sees no card")
+
+
+def test_a_driver_that_cannot_count_has_a_reason(install: Install) -> None:
+    install(rig_card(0)).count_error = "Unknown"
+    assert read_gpu_facts().reason == "the driver does not say how many cards there are"
+
+
+def test_polling_opens_nvml_once_and_follows_the_memory(install: Install) -> None:
+    fake = install(rig_card(0), None, {**rig_card(2), "nvmlDeviceGetMemoryInfo": "GpuIsLost"})
+    assert card_memory_used_bytes() == (300 * MIB, None, None)
+    assert fake.cards[0] is not None
+    fake.cards[0]["nvmlDeviceGetMemoryInfo"].used = 9000 * MIB
+    assert card_memory_used_bytes() == (9000 * MIB, None, None)
+    assert fake.calls == ["nvmlInit"]
+
+
+def test_polling_without_cards_is_empty(install: Install) -> None:
+    install(init_error="LibraryNotFound")
+    assert card_memory_used_bytes() == ()
+
+
+def test_the_real_binding_has_every_function_that_is_asked() -> None:
+    import pynvml
+
+    for function in {*rig_card(0), "nvmlInit", "nvmlShutdown", "nvmlDeviceGetCount", "nvmlDeviceGetHandleByIndex"}:
+        assert callable(getattr(pynvml, function)), function
+    assert {name for name, _ in pynvml.c_nvmlMemory_t._fields_} == {"total", "free", "used"}
+    assert "busId" in {name for name, _ in pynvml.nvmlPciInfo_t._fields_}
+    for function in ("nvmlDeviceGetTemperature", "nvmlDeviceGetTemperatureV"):
+        assert list(inspect.signature(getattr(pynvml, function)).parameters)[:2] == ["handle", "sensor"]
+
+
+def test_this_machine_answers_without_raising() -> None:
+    facts = read_gpu_facts()
+    assert bool(facts.cards) is (facts.reason is None)
