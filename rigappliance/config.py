@@ -113,7 +113,7 @@ class MemoryConfig(Section):
     """Host memory."""
 
     max: MemoryLimit = Field("90%", description="MemoryMax of the service: a share of the RAM or a size.")
-    swap: ByteSize = Field(parse_size("128GiB"), description="Size of the swap file.")
+    swap: ByteSize = Field(parse_size("128GiB"), description="Size of the swap file; 0B for none.")
 
 
 class HardwareConfig(Section):
@@ -162,7 +162,7 @@ class RigConfig(Section):
 
     profile: Literal["rig", "demo"] = Field(
         "rig",
-        description="Where unset values come from: `rig`, the 8-card mining rig, or `demo`, which runs anywhere on CPU.",
+        description="Where unset values come from: `rig`, the 8-card mining rig, or `demo`, which runs on any CPU.",
     )
     state_dir: Path = Field(
         Path("/var/lib/rigappliance"), description="Directory for state, history, logs and the engine's caches."

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rigappliance.launch.phases import Phase
-from rigappliance.launch.state import StateDirectory
+from rigappliance.launch.state import NONSENSE, StateDirectory
 
 RECENT = 5
 KEPT = 200
@@ -63,7 +63,7 @@ def read_history(directory: StateDirectory) -> list[Entry]:
     for line in text.splitlines():
         try:
             entries.append(entry_from(json.loads(line)))
-        except (ValueError, TypeError, KeyError):
+        except NONSENSE:
             bad += 1
     if bad:
         directory.set_aside(directory.history_file, f"has {bad} line(s) that are no history")
@@ -72,7 +72,7 @@ def read_history(directory: StateDirectory) -> list[Entry]:
 
 
 def entry_from(content: Any) -> Entry:
-    """Raises ``TypeError``, ``KeyError`` or ``ValueError`` for anything but a whole entry."""
+    """Raises one of ``NONSENSE`` for anything but a whole entry."""
     durations = {str(name): float(seconds) for name, seconds in content["durations_s"].items()}
     if any(not 0 <= seconds < 1e7 for seconds in durations.values()):
         raise ValueError("a duration is out of range")

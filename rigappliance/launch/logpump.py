@@ -47,10 +47,11 @@ class LogFile:
         if self._file is None:
             self.lost_bytes += len(data)
             return
-        try:
-            self._file.write(data)
-        except OSError:
-            self.lost_bytes += len(data)
+        written = 0
+        with suppress(OSError):
+            # An almost full disk takes a part and says so without an error.
+            written = self._file.write(data)
+        self.lost_bytes += len(data) - written
 
     def close(self) -> None:
         if self._file is not None:

@@ -35,7 +35,7 @@ class Notifier:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
                 sock.connect(address)
-                sock.sendall(message.encode())
+                sock.sendall(message.encode(errors="replace"))
         except OSError:
             return
 

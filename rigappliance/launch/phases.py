@@ -79,7 +79,9 @@ MARKERS = (
 
 _BAR = re.compile(r"(\d{1,9})/(\d{1,9}) \[")
 _KV_TOKENS = re.compile(r"KV cache size: ([\d,]{1,20}) tokens")
-_CAUSE = re.compile(r"(?:^|[\s\]])((?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Exit): .{1,400})")
+_CAUSE = re.compile(
+    r"(?:^|[\s\]])((?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*(?:Error|Exception|Interrupt|Exit)|Exception): .{1,400})"
+)
 
 # These wrap the real cause, which a worker or the core printed before them.
 _WRAPPERS = ("WorkerProc initialization failed", "Engine core initialization failed", "EngineDeadError")

@@ -23,6 +23,9 @@ from typing import Any
 
 from rigappliance.errors import BusyError, PreflightError
 
+# What parsing and checking raise for JSON that is none, too deep, or of another shape.
+NONSENSE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+
 
 @dataclass
 class PhaseRecord:
@@ -124,7 +127,7 @@ class StateDirectory:
         """The running or last start for a reader that changes nothing; None where there is none to understand."""
         try:
             return state_from(json.loads(self.state_file.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, *NONSENSE):
             return None
 
     def read(self) -> StartState | None:
@@ -138,7 +141,7 @@ class StateDirectory:
             return None
         try:
             return state_from(json.loads(text))
-        except (ValueError, TypeError, KeyError):
+        except NONSENSE:
             self.set_aside(self.state_file, "is not a state file")
             return None
 
@@ -151,7 +154,7 @@ class StateDirectory:
 
 
 def state_from(content: Any) -> StartState:
-    """Raises ``TypeError``, ``KeyError`` or ``ValueError`` for anything but a whole state."""
+    """Raises one of ``NONSENSE`` for anything but a whole state."""
     if not isinstance(content, dict):
         raise TypeError("not an object")
     phases = [PhaseRecord(**record) for record in content.pop("phases")]

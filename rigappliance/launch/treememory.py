@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rigappliance.launch.proctree import PROC, descendants, read_stat
+from rigappliance.launch.proctree import PROC, ProcessStat, command_line, descendants, read_stat
 
 
 @dataclass(frozen=True)
@@ -35,5 +35,14 @@ def tree_memory(root: int) -> list[ProcessMemory]:
             name, _, rest = line.partition(":")
             if name in kib:
                 kib[name] = int(rest.split()[0])
-        found.append(ProcessMemory(stat.pid, stat.name, kib["Pss"] * 1024, kib["SwapPss"] * 1024))
+        name = "API server" if stat.pid == root else display_name(stat)
+        found.append(ProcessMemory(stat.pid, name, kib["Pss"] * 1024, kib["SwapPss"] * 1024))
     return found
+
+
+def display_name(stat: ProcessStat) -> str:
+    """What the process is: the kernel cuts its name to 15 characters, and helpers are all called python."""
+    line = command_line(stat.pid)
+    if line.startswith("VLLM::"):
+        return line.split(" ")[0].removeprefix("VLLM::")
+    return "resource tracker" if "resource_tracker" in line else stat.name

@@ -22,7 +22,7 @@ PROFILES: dict[str, dict[str, object]] = {
             "dtype": "bfloat16",
             "kv_cache_memory": "256MiB",
         },
-        "memory": {"max": "90%", "swap": "1GiB"},
+        "memory": {"max": "90%", "swap": "0B"},
         "hardware": {"cards": 0, "ram": "4GB"},
         "launch": {"stall_timeout": "3min", "probe_interval": "30s", "probe_timeout": "60s", "drain_timeout": "5s"},
     },

@@ -447,6 +447,16 @@ def test_the_single_file_of_an_unfinished_download(model: Path) -> None:
     }
 
 
+def test_an_unfinished_file_that_nothing_else_names(model: Path) -> None:
+    for file in model.glob("model*"):
+        file.unlink()
+    (model / "model.safetensors").write_bytes(safetensors_bytes([("a", (2, 3), bytes(12))]))
+    (model / "model.safetensors.part").write_bytes(b"left over")
+    assert kinds(read_model_facts(model)) == set()
+    (model / "more.safetensors.part").write_bytes(b"under way")
+    assert kinds(read_model_facts(model)) == {("partial-download", "more.safetensors.part")}
+
+
 @pytest.mark.parametrize(
     ("files", "present"),
     [((), False), (("vocab.json",), False), (("vocab.json", "merges.txt"), True), (("tokenizer.model",), True)],
