@@ -21,6 +21,9 @@ from rigappliance.errors import ConfigError, RequestFailedError, UsageError
 # Addresses that mean "all of this machine's" and cannot be connected to as such everywhere.
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 compared, not bound
 
+# UnicodeError: a host name that cannot be one, such as "rig..example".
+UNREACHABLE = (OSError, http.client.HTTPException, UnicodeError)
+
 
 class UnreachableError(Exception):
     """No HTTP answer: refused, reset, timed out or not HTTP."""
@@ -66,13 +69,14 @@ def endpoint_of(config: RigConfig) -> Endpoint:
 
 def endpoint_at(url: str, api_key: str | None = None) -> Endpoint:
     """The endpoint at ``url``. Raises ``UsageError``."""
-    parts = urlsplit(url if "//" in url else f"//{url}")
+    error = UsageError(f"{url!r} is no endpoint", "a URL such as http://rig-07:8000", "correct --url")
     try:
+        parts = urlsplit(url if "//" in url else f"//{url}")
         port = parts.port
     except ValueError:
-        port = -1
-    if parts.scheme not in ("", "http", "https") or not parts.hostname or port == -1:
-        raise UsageError(f"{url!r} is no endpoint", "a URL such as http://rig-07:8000", "correct --url")
+        raise error from None
+    if parts.scheme not in ("", "http", "https") or not parts.hostname or " " in parts.hostname:
+        raise error
     tls = parts.scheme == "https"
     return Endpoint(parts.hostname, port or (443 if tls else 8000), api_key, tls)
 
@@ -107,7 +111,7 @@ def request(
         connection.request(method, path, json.dumps(body) if body is not None else None, headers(endpoint))
         response = connection.getresponse()
         return Reply(response.status, response.read())
-    except (OSError, http.client.HTTPException) as error:
+    except UNREACHABLE as error:
         raise UnreachableError(f"{type(error).__name__}: {error}") from error
     finally:
         connection.close()
@@ -122,7 +126,7 @@ def port_open(endpoint: Endpoint, timeout_s: float) -> bool:
     """Something accepts connections there. Cheaper than a request for a port that is closed most of the time."""
     try:
         socket.create_connection((endpoint.host, endpoint.port), timeout_s).close()
-    except OSError:
+    except (OSError, UnicodeError):
         return False
     return True
 
@@ -151,7 +155,8 @@ def is_completion(reply: Reply) -> bool:
     if not reply.ok or not isinstance(content, dict):
         return False
     usage = content.get("usage")
-    return isinstance(usage, dict) and int(usage.get("completion_tokens") or 0) >= 1
+    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    return isinstance(tokens, int) and tokens >= 1
 
 
 @dataclass(frozen=True)
@@ -196,7 +201,7 @@ def stream_chat(
             if not line.startswith(b"data:") or event == b"[DONE]":
                 continue
             yield chunk_of(endpoint, event)
-    except (OSError, http.client.HTTPException) as error:
+    except UNREACHABLE as error:
         raise UnreachableError(f"{type(error).__name__}: {error}") from error
     finally:
         connection.close()

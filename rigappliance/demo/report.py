@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,4 +73,9 @@ def show(report: Report, picture: Path | None) -> None:
         canvas = Console(file=io.StringIO(), width=WIDTH, record=True, force_terminal=True)
         canvas.print(Text("$ rigappliance demo", style="bold"))
         canvas.print(content)
-        picture.write_text(canvas.export_svg(title="rigappliance demo"), encoding="utf-8")
+        picture.write_text(without_web_fonts(canvas.export_svg(title="rigappliance demo")), encoding="utf-8")
+
+
+def without_web_fonts(svg: str) -> str:
+    """A picture that loads nothing from elsewhere: the viewer's own monospace font does."""
+    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)

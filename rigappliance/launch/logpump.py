@@ -9,6 +9,7 @@ while the file has all of it.
 from __future__ import annotations
 
 import os
+import select
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -93,7 +94,11 @@ class Passthrough:
                 self._chunks.clear()
             try:
                 while data:
-                    data = data[os.write(self.fd, data) :]
+                    try:
+                        data = data[os.write(self.fd, data) :]
+                    except BlockingIOError:
+                        # Whoever shares the terminal or pipe may have made it non-blocking.
+                        select.select([], [self.fd], [])
             except OSError:
                 # The reader left. The engine goes on, and the file has its log.
                 with self._changed:

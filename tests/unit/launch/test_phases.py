@@ -229,7 +229,19 @@ class Invariant:
         assert self.tracker.kv_tokens is None or self.tracker.kv_tokens >= 0
 
 
-JUNK = ["\u2028", "\u0660\u0661/\u0662 [", "\ud7ff", "\x00", "é́", "\U0001f9ff", "²", "\x1b[2K", "Error: ", ",,,,", "/0 ["]
+JUNK = [
+    "\u2028",
+    "\u0660\u0661/\u0662 [",
+    "\ud7ff",
+    "\x00",
+    "é́",
+    "\U0001f9ff",
+    "²",
+    "\x1b[2K",
+    "Error: ",
+    ",,,,",
+    "/0 [",
+]
 
 
 def mutate(line: bytes, rng: random.Random) -> bytes:
@@ -271,14 +283,18 @@ def test_a_hundred_thousand_mutated_lines() -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.one_of(st.text(), st.sampled_from([line for line, _ in CUDA]), st.from_regex(r"shards: \d+/\d+ \["))))
+@given(
+    st.lists(st.one_of(st.text(), st.sampled_from([line for line, _ in CUDA]), st.from_regex(r"shards: \d+/\d+ \[")))
+)
 def test_arbitrary_text(lines: list[str]) -> None:
     watch = Invariant()
     for line in lines:
         watch.feed(line)
 
 
-@pytest.mark.parametrize("unit", ["A", "a.", "A.", "Error: ", "AError", "9", "9/", "KV cache size: ", "] A", "shards: 1/1 ["])
+@pytest.mark.parametrize(
+    "unit", ["A", "a.", "A.", "Error: ", "AError", "9", "9/", "KV cache size: ", "] A", "shards: 1/1 ["]
+)
 def test_a_long_hostile_line_costs_milliseconds(unit: str) -> None:
     tracker = PhaseTracker()
     tracker.feed("Starting to load model x")
