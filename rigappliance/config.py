@@ -9,12 +9,52 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    model_validator,
+)
 
 from rigappliance.units import ByteSize, Duration, MemoryLimit, parse_size
 
 Count = Annotated[StrictInt, Field(ge=1)]
 OptionValue = StrictBool | StrictInt | StrictFloat | StrictStr | list[StrictStr | StrictInt] | dict[str, object]
+
+
+class ContradictionError(ValueError):
+    """Two values that exclude each other; the same three clauses as a ``RigError``."""
+
+    def __init__(self, found: str, expected: str, remedy: str) -> None:
+        super().__init__(f"{found}; {expected}")
+        self.found = found
+        self.expected = expected
+        self.remedy = remedy
+
+
+def check_text(value: object) -> object:
+    """Raises ``ValueError`` for text that no file system, no resolver and no command line takes."""
+    if isinstance(value, str | Path):
+        text = str(value) if isinstance(value, Path) else value
+        if not text:
+            raise ValueError("a string that is not empty")
+        try:
+            encoded = text.encode()
+        except UnicodeEncodeError:
+            encoded = b"\0"
+        if b"\0" in encoded:
+            raise ValueError("UTF-8 text without null characters")
+    return value
+
+
+# A path or a name: anything but nothing, and what the kernel would refuse.
+PlainPath = Annotated[Path, BeforeValidator(check_text)]
+PlainText = Annotated[str, BeforeValidator(check_text)]
 
 
 class Section(BaseModel):
@@ -26,11 +66,11 @@ class Section(BaseModel):
 class ModelConfig(Section):
     """The checkpoint that is served."""
 
-    path: Path = Field(
+    path: PlainPath = Field(
         Path("/var/lib/rigappliance/models/Qwen2.5-72B-Instruct-GPTQ-Int8"),
         description="Directory of the checkpoint: config.json, tokenizer and safetensors shards.",
     )
-    name: str = Field(
+    name: PlainText = Field(
         "Qwen/Qwen2.5-72B-Instruct-GPTQ-Int8",
         min_length=1,
         description="Name under which the API serves the model.",
@@ -44,7 +84,7 @@ class ModelConfig(Section):
 class EngineConfig(Section):
     """The vLLM process: layout, memory and limits."""
 
-    python: Path = Field(
+    python: PlainPath = Field(
         Path("/opt/rigappliance/engine/bin/python"),
         description="Python interpreter of the environment in which vLLM is installed.",
     )
@@ -71,7 +111,7 @@ class EngineConfig(Section):
         None, description="Quantisation method; unset lets the engine read it from the checkpoint."
     )
     kv_cache_dtype: StrictStr = Field("auto", description="Type of the KV cache.")
-    kv_cache_memory: ByteSize | None = Field(
+    kv_cache_memory: Annotated[ByteSize, Field(gt=0)] | None = Field(
         None, description="Size of the KV cache per rank; overrides the sizing by gpu_memory_utilization."
     )
     load_format: StrictStr = Field("auto", description="How the checkpoint is read.")
@@ -102,9 +142,9 @@ class EngineConfig(Section):
 class ServerConfig(Section):
     """The OpenAI-compatible endpoint."""
 
-    host: str = Field("127.0.0.1", min_length=1, description="Address that the API listens on.")
+    host: PlainText = Field("127.0.0.1", min_length=1, description="Address that the API listens on.")
     port: Annotated[StrictInt, Field(ge=1, le=65535)] = Field(8000, description="TCP port of the API.")
-    api_key_file: Path | None = Field(
+    api_key_file: PlainPath | None = Field(
         None, description="File that holds the API key; needed where the API is reachable from other machines."
     )
 
@@ -164,7 +204,7 @@ class RigConfig(Section):
         "rig",
         description="Where unset values come from: `rig`, the 8-card mining rig, or `demo`, which runs on any CPU.",
     )
-    state_dir: Path = Field(
+    state_dir: PlainPath = Field(
         Path("/var/lib/rigappliance"), description="Directory for state, history, logs and the engine's caches."
     )
     model: ModelConfig = Field(default_factory=lambda: ModelConfig(), description="The checkpoint that is served.")
@@ -186,9 +226,11 @@ class RigConfig(Section):
     @model_validator(mode="after")
     def _layout_fits_cards(self) -> RigConfig:
         if self.engine.device == "cuda" and self.ranks > self.hardware.cards:
-            raise ValueError(
-                f"a layout of at most {self.hardware.cards} ranks, since hardware.cards is {self.hardware.cards}; "
+            raise ContradictionError(
                 f"engine.tensor_parallel {self.engine.tensor_parallel} × engine.pipeline_parallel "
-                f"{self.engine.pipeline_parallel} makes {self.ranks}"
+                f"{self.engine.pipeline_parallel} makes {self.ranks} ranks, "
+                f"and hardware.cards is {self.hardware.cards}",
+                f"at most {self.hardware.cards} ranks, one a card",
+                "lower one of the first two, or set hardware.cards to the cards that the machine has",
             )
         return self

@@ -9,14 +9,16 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
-from rigappliance.config import RigConfig
+from rigappliance.config import ContradictionError, RigConfig
 from rigappliance.errors import ConfigError
 from rigappliance.profiles import PROFILES
 
@@ -41,23 +43,40 @@ def load_config(
     """
     environ = os.environ if environ is None else environ
     declared = read_file(path) if path else {}
+    chosen = choose_profile(profile, environ, declared, path)
     declared = merge(declared, from_environment(environ))
-    chosen = profile or environ.get("RIGAPPLIANCE_PROFILE") or declared.get("profile") or "rig"
-    if not isinstance(chosen, str) or chosen not in PROFILES:
-        raise ConfigError(
-            f"unknown profile {chosen!r}",
-            " or ".join(PROFILES),
-            f'set profile = "{nearest(str(chosen), PROFILES) or "rig"}"',
-        )
     base = absolute_paths(PROFILES[chosen], Path.cwd())
     tree = merge(base, {**declared, "profile": chosen})
-    return validate(tree, str(path) if path else "the environment" if declared else f"profile {chosen}")
+    source = str(path) if path else "the environment" if declared else f"profile {chosen}"
+    return validate(tree, source, environ)
+
+
+def choose_profile(profile: str | None, environ: Mapping[str, str], declared: Tree, path: Path | None) -> str:
+    """The profile's name: the argument's, the environment's, or the file's. Raises ``ConfigError``."""
+    chosen: object = "rig"
+    origin, place = "", "--profile"
+    if profile is not None:
+        chosen = profile
+    elif environ.get("RIGAPPLIANCE_PROFILE"):
+        chosen, place = environ["RIGAPPLIANCE_PROFILE"], "RIGAPPLIANCE_PROFILE"
+        origin = f"environment variable {place}: "
+    elif "profile" in declared:
+        chosen, origin, place = declared["profile"], f"{path}: ", "profile"
+    if isinstance(chosen, str) and chosen in PROFILES:
+        return chosen
+    near = nearest(str(chosen), PROFILES)
+    raise ConfigError(
+        f"{origin}unknown profile {chosen!r}",
+        " or ".join(PROFILES),
+        f"did you mean {near!r}?" if near else f"set {place} to one of them",
+    )
 
 
 def read_file(path: Path) -> Tree:
     """The tree in a TOML or JSON file, told apart by its suffix. Raises ``ConfigError``."""
     try:
-        text = path.read_text(encoding="utf-8")
+        # Some editors begin a file with a byte order mark, which neither parser takes.
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(
@@ -65,16 +84,26 @@ def read_file(path: Path) -> Tree:
             "a TOML or JSON file",
             "name an existing file with --config, or write one with `rigappliance schema --example > rig.toml`",
         ) from error
+    kind = "JSON" if path.suffix.lower() == ".json" else "TOML"
     try:
-        tree = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except ValueError as error:
-        kind = "JSON" if path.suffix == ".json" else "TOML"
-        raise ConfigError(f"{path} is not valid {kind}: {error}", f"{kind} text", "mend the line it names") from error
+        tree = json.loads(text) if kind == "JSON" else tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"{path} is not valid {kind}: {syntax_mistake(error, text)}", f"{kind} text", "mend it there"
+        ) from error
     if not isinstance(tree, dict):
         raise ConfigError(
             f"{path} holds a {type(tree).__name__}", "an object with sections", "see `rigappliance schema`"
         )
     return absolute_paths(tree, path.resolve().parent)
+
+
+def syntax_mistake(error: Exception, text: str) -> str:
+    """What the parser says, always with a line."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deep"
+    last = len(text.splitlines()) or 1
+    return str(error).replace("at end of document", f"at line {last}, the end of the document")
 
 
 PATH_KEYS = (("state_dir",), ("model", "path"), ("engine", "python"), ("server", "api_key_file"))
@@ -86,9 +115,9 @@ def absolute_paths(tree: Tree, base: Path) -> Tree:
     for key, *rest in PATH_KEYS:
         value = result.get(key)
         if rest:
-            if isinstance(value, dict) and isinstance(value.get(rest[0]), str):
+            if isinstance(value, dict) and isinstance(value.get(rest[0]), str) and value[rest[0]]:
                 result[key] = {**value, rest[0]: str(base / value[rest[0]])}
-        elif isinstance(value, str):
+        elif isinstance(value, str) and value:
             result[key] = str(base / value)
     return result
 
@@ -100,29 +129,42 @@ def from_environment(environ: Mapping[str, str]) -> Tree:
         if not variable.startswith(ENV_PREFIX) or variable.startswith(TEST_PREFIX) or variable in RESERVED_ENV:
             continue
         keys = variable.removeprefix(ENV_PREFIX).lower().split("__")
-        check_known(keys, f"environment variable {variable}")
+        check_known(keys, f"environment variable {variable}", variable_of)
         # Engine variables are case-sensitive and upper-case by convention.
-        if keys[:2] == ["engine", "environment"] and len(keys) == 3:
-            keys[2] = variable.split("__", 2)[2]
+        if keys[:2] == ["engine", "environment"] and len(keys) >= 3:
+            keys = [*keys[:2], variable.split("__", 2)[2]]
             value: object = text
         else:
             value = scalar(text)
         branch = tree
-        for key in keys[:-1]:
+        for depth, key in enumerate(keys[:-1], start=1):
             branch = branch.setdefault(key, {})
+            if not isinstance(branch, dict):
+                whole = variable_of(".".join(keys[:depth]))
+                raise ConfigError(
+                    f"environment variables {whole} and {variable} are both set",
+                    "one declaration of each value",
+                    f"unset {whole}, or put all of it there as JSON",
+                )
         branch[keys[-1]] = value
     return tree
+
+
+def variable_of(key: str) -> str:
+    """The environment variable that sets ``key``, which is dotted."""
+    return ENV_PREFIX + key.replace(".", "__").upper()
 
 
 def scalar(text: str) -> object:
     """A variable's text as the type that it looks like: JSON where it is JSON, a string otherwise."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
-def check_known(keys: list[str], where: str) -> None:
+def check_known(keys: list[str], where: str, spell: Callable[[str], str] = repr) -> None:
+    """Raises ``ConfigError`` for the first of ``keys`` that no section has; ``spell`` writes the nearest known one."""
     model: type[BaseModel] | None = RigConfig
     for depth, key in enumerate(keys):
         if model is None:
@@ -132,10 +174,22 @@ def check_known(keys: list[str], where: str) -> None:
             raise ConfigError(
                 f"{where}: unknown key {'.'.join(keys[: depth + 1])!r}",
                 f"one of {', '.join(known)}",
-                suggestion(key, known),
+                suggestion(keys[: depth + 1], spell),
             )
-        annotation = model.model_fields[key].annotation
-        model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+        model = section_model(model.model_fields[key].annotation)
+
+
+def section_model(annotation: object) -> type[BaseModel] | None:
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def known_keys() -> list[str]:
+    """Every key, dotted, the sections themselves among them."""
+    result = []
+    for name, field in RigConfig.model_fields.items():
+        model = section_model(field.annotation)
+        result += [name, *(f"{name}.{key}" for key in (model.model_fields if model else ()))]
+    return result
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
@@ -152,35 +206,75 @@ def nearest(word: str, known: Any) -> str | None:
     return matches[0] if matches else None
 
 
-def suggestion(key: str, known: list[str]) -> str:
-    near = nearest(key, known)
-    return f"did you mean {near!r}?" if near else "remove it, or see `rigappliance schema`"
+def suggestion(keys: list[str], spell: Callable[[str], str]) -> str:
+    """Keys are often put into the wrong section, so that all of them are compared by their last part."""
+
+    def likeness(known: str) -> float:
+        section, _, name = known.rpartition(".")
+        by_name = difflib.SequenceMatcher(None, keys[-1], name).ratio()
+        if len(keys) == 1:
+            return max(by_name, difflib.SequenceMatcher(None, keys[0], known.replace(".", "_")).ratio())
+        # Of two that look alike, the one of the same section.
+        return by_name + (0.1 if section == keys[0] else 0.0)
+
+    best = max(known_keys(), key=likeness)
+    return f"did you mean {spell(best)}?" if likeness(best) >= 0.7 else "remove it, or see `rigappliance schema`"
 
 
-def validate(tree: Tree, source: str) -> RigConfig:
-    """Raises ``ConfigError`` about the first mistake in ``tree``, which came from ``source``."""
+def validate(tree: Tree, source: str, environ: Mapping[str, str] | None = None) -> RigConfig:
+    """Raises ``ConfigError`` about the first mistake in ``tree``, which came from ``source`` and from ``environ``."""
     try:
         return RigConfig.model_validate(tree)
     except ValidationError as error:
-        raise config_error(error, tree, source) from error
+        raise config_error(error, tree, source, environ or {}) from error
 
 
-def config_error(error: ValidationError, tree: Tree, source: str) -> ConfigError:
+def config_error(error: ValidationError, tree: Tree, source: str, environ: Mapping[str, str]) -> ConfigError:
     """The first mistake as one sentence; unknown keys first, since they are often the cause of the rest."""
     mistakes = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     first = mistakes[0]
-    # Union members appear in the location under names of their own; only keys of the tree are of use.
     location = [str(part) for part in first["loc"]]
-    more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+    key, value = located(location, tree)
+    # A value that fits no member of a union is a mistake a member.
+    others = len({located([str(part) for part in mistake["loc"]], tree)[0] for mistake in mistakes}) - 1
+    more = f" (and {others} more)" if others else ""
     if first["type"] == "extra_forbidden":
         try:
             check_known(location, source)
         except ConfigError as unknown:
             return ConfigError(unknown.found + more, unknown.expected, unknown.remedy)
-    key, value = located(location, tree)
-    expected = EXPECTATIONS.get(key) or str(first.get("ctx", {}).get("error", "")) or first["msg"]
-    found = f"{source}: {key} is {value!r}" if key else source
-    return ConfigError(found + more, lower_first(expected), f"set {key}" if key else "change one of the two")
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, ContradictionError):
+        return ConfigError(f"{source}: {cause.found}{more}", cause.expected, cause.remedy)
+    variable = variable_of(key)
+    if variable in environ:
+        source = f"environment variable {variable}"
+    near = nearest(str(value), choices(first))
+    return ConfigError(
+        f"{source}: {key} is {value!r}{more}",
+        expectation(key, first),
+        f"did you mean {near!r}?" if near else f"correct {variable if variable in environ else key}",
+    )
+
+
+def choices(mistake: ErrorDetails) -> list[str]:
+    """The words that the key takes; none where it takes anything else."""
+    words = mistake.get("ctx", {}).get("expected", "") if mistake["type"] == "literal_error" else ""
+    return re.findall(r"'([^']*)'", str(words))
+
+
+def expectation(key: str, mistake: ErrorDetails) -> str:
+    """What ``key`` takes, in the words of the configuration's language and not of Python's."""
+    context = mistake.get("ctx", {})
+    if key in EXPECTATIONS:
+        return EXPECTATIONS[key]
+    if key.startswith("engine.options."):
+        return "true or false, a number, a string, a list of strings or whole numbers, or a table"
+    if "error" in context:
+        return str(context["error"])
+    if mistake["type"] in EXPECTATIONS_BY_TYPE:
+        return EXPECTATIONS_BY_TYPE[mistake["type"]].format(**context)
+    return f"{mistake['msg'][:1].lower()}{mistake['msg'][1:]}"
 
 
 def located(location: list[str], tree: Tree) -> tuple[str, object]:
@@ -195,14 +289,23 @@ def located(location: list[str], tree: Tree) -> tuple[str, object]:
     return ".".join(keys), value
 
 
-def lower_first(text: str) -> str:
-    return text[:1].lower() + text[1:] if text[1:2].islower() else text
-
-
 # Where pydantic's own words would not tell the operator what to write.
 EXPECTATIONS: dict[str, str] = {
     "engine.gpu_memory_utilization": "a number above 0 and up to 1, such as 0.85",
     "server.port": "a TCP port from 1 to 65535, such as 8000",
     "engine.optimization_level": "a whole number from 0 to 3",
     "engine.environment": 'a table of strings, such as { OMP_NUM_THREADS = "1" }',
+}
+EXPECTATIONS_BY_TYPE: dict[str, str] = {
+    "bool_type": "true or false",
+    "dict_type": "a table",
+    "float_type": "a number",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "{ge} or more",
+    "int_type": "a whole number",
+    "less_than_equal": "{le} or less",
+    "literal_error": "{expected}",
+    "model_type": "a section, which is a table of keys",
+    "path_type": "a path",
+    "string_type": "a string",
 }

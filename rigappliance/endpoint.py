@@ -75,14 +75,14 @@ def endpoint_at(url: str, api_key: str | None = None) -> Endpoint:
         port = parts.port
     except ValueError:
         raise error from None
-    if parts.scheme not in ("", "http", "https") or not parts.hostname or " " in parts.hostname:
+    if parts.scheme not in ("", "http", "https") or not parts.hostname or " " in parts.hostname or port == 0:
         raise error
     tls = parts.scheme == "https"
     return Endpoint(parts.hostname, port or (443 if tls else 8000), api_key, tls)
 
 
 def read_api_key(path: Path | None) -> str | None:
-    """Raises ``ConfigError`` where the file cannot be read or is empty."""
+    """Raises ``ConfigError`` where the file cannot be read or holds no key."""
     if path is None:
         return None
     try:
@@ -90,11 +90,24 @@ def read_api_key(path: Path | None) -> str | None:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
         raise ConfigError(
-            f"cannot read server.api_key_file {path}: {reason}", "a readable file that holds the key", "create it"
+            f"cannot read server.api_key_file {path}: {reason}",
+            "a file that holds the key and that the user of the engine may read",
+            f"create it, for example: openssl rand -hex 32 > {path}",
         ) from error
     if not key:
         raise ConfigError(f"server.api_key_file {path} is empty", "a file that holds the key", "write the key into it")
+    check_api_key(key, f"server.api_key_file {path}")
     return key
+
+
+def check_api_key(key: str, source: str) -> None:
+    """Raises ``ConfigError`` for a key that no HTTP header can carry, without a word of it."""
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ConfigError(
+            f"{source} holds spaces, several lines or characters beyond ASCII",
+            "one key on one line, of printable ASCII characters",
+            "make one, for example: openssl rand -hex 32",
+        )
 
 
 def connect(endpoint: Endpoint, timeout_s: float) -> http.client.HTTPConnection:
@@ -212,8 +225,9 @@ def chunk_of(endpoint: Endpoint, event: bytes) -> Chunk:
     content = Reply(200, event).json()
     if not isinstance(content, dict) or "error" in content:
         raise request_failed(endpoint, Reply(200, event))
-    choices = content.get("choices") or [{}]
-    delta = choices[0].get("delta") or {}
+    choices = content.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    delta = first.get("delta") or {}
     usage = content.get("usage") or {}
     return Chunk(
         str(delta.get("content") or ""),

@@ -8,6 +8,8 @@ difference between 128 GB and 128 GiB is nine swapped-out gigabytes.
 from __future__ import annotations
 
 import re
+from decimal import Decimal
+from fractions import Fraction
 from typing import Annotated
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
@@ -24,17 +26,22 @@ SIZE_UNITS: dict[str, int] = {
     "TiB": 1024**4,
 }
 TIME_UNITS: dict[str, float] = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
+# Beyond a year a time is a mistake, and soon more than a socket takes as its timeout.
+LONGEST_S = 366 * 24 * 3600.0
 
-SIZE_PATTERN = r"^\s*\d+(\.\d+)?\s*(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)\s*$"
-PERCENT_PATTERN = r"^\s*\d+(\.\d+)?\s*%\s*$"
-TIME_PATTERN = r"^\s*\d+(\.\d+)?\s*(ms|s|min|h)\s*$"
+# As many digits as any quantity can need, and few enough for every later calculation.
+NUMBER = r"[0-9]{1,18}(\.[0-9]{1,40})?"
+SIZE_PATTERN = rf"^\s*{NUMBER}\s*(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)\s*$"
+PERCENT_PATTERN = rf"^\s*{NUMBER}\s*%\s*$"
+TIME_PATTERN = rf"^\s*{NUMBER}\s*(ms|s|min|h)\s*$"
 
-_QUANTITY = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([A-Za-z%]*)\s*$")
+_QUANTITY = re.compile(rf"\s*(?P<number>{NUMBER})\s*(?P<unit>[A-Za-z%]*)\s*")
 
 
-def _split(text: str) -> tuple[float, str] | None:
-    match = _QUANTITY.match(text)
-    return (float(match[1]), match[2]) if match else None
+def _split(text: str) -> tuple[Fraction, str] | None:
+    """Number and unit; the number as it is written, which a float would round."""
+    match = _QUANTITY.fullmatch(text)
+    return (Fraction(match["number"]), match["unit"]) if match else None
 
 
 def parse_size(value: object) -> int:
@@ -46,11 +53,14 @@ def parse_size(value: object) -> int:
 
 
 def parse_duration(value: object) -> float:
-    """Seconds of ``"15min"``. Raises ``ValueError`` for another unit, or for a number without one."""
+    """Seconds of ``"15min"``. Raises ``ValueError`` for another unit, for a number without one, and beyond a year."""
     parts = _split(value) if isinstance(value, str) else None
     if parts is None or parts[1] not in TIME_UNITS:
         raise ValueError(f"a time with its unit, such as '15min' ({', '.join(TIME_UNITS)})")
-    return parts[0] * TIME_UNITS[parts[1]]
+    seconds = float(parts[0] * Fraction(str(TIME_UNITS[parts[1]])))
+    if seconds > LONGEST_S:
+        raise ValueError("a time of a year at most, such as '15min'")
+    return seconds
 
 
 def parse_share(value: object) -> float:
@@ -58,7 +68,7 @@ def parse_share(value: object) -> float:
     parts = _split(value) if isinstance(value, str) else None
     if parts is None or parts[1] != "%" or not 0 < parts[0] <= 100:
         raise ValueError("a share of the RAM above 0% and up to 100%, such as '90%'")
-    return parts[0] / 100
+    return float(parts[0] / 100)
 
 
 def format_size(count: float, digits: int = 1) -> str:
@@ -90,11 +100,12 @@ def exact_size(count: int) -> str:
 
 
 def exact_duration(seconds: float) -> str:
-    """A time as the configuration takes it back, in the largest unit that leaves a whole number."""
+    """A time as the configuration takes it back, without loss, in the largest unit that leaves a whole number."""
     for unit in ("h", "min", "s"):
         if seconds and seconds % TIME_UNITS[unit] == 0:
             return f"{seconds / TIME_UNITS[unit]:.0f}{unit}"
-    return f"{seconds * 1000:.0f}ms"
+    milliseconds = Decimal(repr(seconds)) * 1000
+    return f"{milliseconds.normalize():f}ms"
 
 
 ByteSize = Annotated[
@@ -116,11 +127,12 @@ def check_memory_limit(value: object) -> str:
     if isinstance(value, str):
         for parse in (parse_share, parse_size):
             try:
-                parse(value)
+                limit = parse(value)
             except ValueError:
                 continue
-            return value.strip()
-    raise ValueError("a share of the RAM such as '90%', or a size with its unit such as '14GiB'")
+            if limit > 0:
+                return value.strip()
+    raise ValueError("a share of the RAM such as '90%', or a size above 0 with its unit such as '14GiB'")
 
 
 def memory_limit_bytes(limit: str, ram_bytes: int) -> int:

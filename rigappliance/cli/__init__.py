@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import click
 
 from rigappliance import ENGINE_VERSION, __version__
-from rigappliance.errors import ExitCode, RigError
+from rigappliance.errors import ExitCode, RigError, UsageError
 
 # Verb → what it does, in the order in which an operator meets them. Each is
 # `command` in rigappliance.cli.<verb>, so that `--help` imports none of them.
@@ -24,8 +29,29 @@ VERBS: dict[str, str] = {
 }
 
 
+@contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """A reader of our output that has seen enough, such as ``head``, is no failure; click would make it one."""
+    try:
+        yield
+    except BrokenPipeError:
+        # What Python still holds would fail once more on exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise click.exceptions.Exit(ExitCode.OK) from None
+
+
 class LazyGroup(click.Group):
     """Finds a verb's module by its name."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        with reader_may_leave():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with reader_may_leave():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
@@ -40,12 +66,14 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in VERBS and not args[0].startswith("-"):
-            from rigappliance.configfile import nearest
-
-            near = nearest(args[0], VERBS)
-            hint = f" Did you mean {near!r}?" if near else f" Verbs: {', '.join(VERBS)}."
-            ctx.fail(f"No such verb {args[0]!r}.{hint}")
+        # While a shell completes, a word that is no verb is nothing to complain about.
+        if args[0] not in VERBS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(args[0], VERBS, n=1, cutoff=0.5)
+            raise UsageError(
+                f"no such verb {args[0]!r}",
+                f"one of {', '.join(VERBS)}",
+                f"did you mean {near[0]!r}?" if near else "see `rigappliance --help`",
+            )
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -76,16 +104,24 @@ def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code; errors go to stderr as one message."""
     try:
         result = group.main(args=arguments, prog_name="rigappliance", standalone_mode=False)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return int(ExitCode.USAGE)
+    except click.ClickException as error:
+        from rigappliance.cli.usage import usage_error
+
+        words = sys.argv[1:] if arguments is None else arguments
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        # Some mistakes come without their context, and those before the verb with the group's.
+        verb = next((word for word in words if word in VERBS), None)
+        return complain(usage_error(error, None if context and context.command is group else verb))
     except click.exceptions.Abort:
         return int(ExitCode.INTERRUPTED)
     except RigError as error:
-        sys.stderr.write(f"rigappliance: {error.message}\n")
-        return int(error.exit_code)
-    except BrokenPipeError:
-        # The reader of our output left; Python would complain once more on exit.
-        sys.stderr.close()
-        return int(ExitCode.OK)
+        return complain(error)
     return int(result) if isinstance(result, int) else int(ExitCode.OK)
+
+
+def complain(error: RigError) -> int:
+    sys.stderr.write(f"rigappliance: {error.message}\n")
+    return int(error.exit_code)

@@ -42,7 +42,7 @@ def command(
     from rigappliance.endpoint import UnreachableError, served_models, stream_chat
     from rigappliance.errors import NotRunningError
 
-    silence_s = duration(timeout)
+    silence_s = duration(timeout, above_zero=True)
     endpoint, launch = target(config, profile, url)
     started = time.monotonic()
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from rigappliance.cli.options import json_option
+from rigappliance.errors import UsageError
 
 
 @click.command(name="demo")
@@ -32,6 +33,9 @@ def command(port: int | None, engine_python: Path | None, picture: Path | None, 
       rigappliance demo
       rigappliance demo --json | jq .phases
     """
+    if picture is not None and not picture.parent.is_dir():
+        # Said now, and not after the minute that the demo takes.
+        raise UsageError(f"--picture: there is no directory {picture.parent}", "a file to be written", "make it first")
     from rigappliance.demo.run import run_demo
 
     return run_demo(port, engine_python, picture, as_json)

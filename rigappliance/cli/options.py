@@ -21,7 +21,8 @@ def config_options(command: Decorated) -> Decorated:
     return click.option(
         "-c",
         "--config",
-        type=click.Path(path_type=Path, dir_okay=False),
+        # Also a directory: reading it fails with the exit code of a wrong configuration.
+        type=click.Path(path_type=Path),
         envvar="RIGAPPLIANCE_CONFIG",
         show_envvar=True,
         help="Configuration file, TOML or JSON.",

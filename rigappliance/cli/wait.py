@@ -80,25 +80,30 @@ def command(
         time.sleep(min(POLL_S, max(limit_s - elapsed_s, 0.01)))
 
 
-def duration(text: str) -> float:
-    """Raises ``UsageError``."""
+def duration(text: str, *, above_zero: bool = False) -> float:
+    """The seconds of ``--timeout``. Raises ``UsageError``."""
     from rigappliance.errors import UsageError
     from rigappliance.units import parse_duration
 
     try:
-        return parse_duration(text)
+        seconds = parse_duration(text)
     except ValueError as error:
         raise UsageError(f"--timeout is {text!r}", str(error), "correct --timeout") from error
+    if above_zero and not seconds:
+        raise UsageError(f"--timeout is {text!r}", "a time above 0, such as '90s'", "correct --timeout")
+    return seconds
 
 
 def target(config: Path | None, profile: str | None, url: str | None) -> tuple[Endpoint, LocalLaunch | None]:
     """The endpoint, and the launch behind it where it is this machine's."""
     import os
 
-    from rigappliance.endpoint import endpoint_at, endpoint_of
+    from rigappliance.endpoint import check_api_key, endpoint_at, endpoint_of
 
     if url is not None:
-        return endpoint_at(url, os.environ.get("RIGAPPLIANCE_API_KEY")), None
+        key = os.environ.get("RIGAPPLIANCE_API_KEY")
+        check_api_key(key or "", "environment variable RIGAPPLIANCE_API_KEY")
+        return endpoint_at(url, key), None
     from rigappliance.configfile import load_config
 
     loaded = load_config(config, profile=profile)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.panel import Panel
@@ -14,12 +14,28 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from rigappliance.launch.treememory import ProcessMemory
 from rigappliance.units import format_duration, format_size
 
-if TYPE_CHECKING:
-    from rigappliance.demo.run import Report
-
 WIDTH = 96
+
+
+@dataclass
+class Report:
+    """What the demo saw. Seconds and bytes."""
+
+    answer: str
+    answer_is_right: bool
+    time_to_ready_s: float
+    phases: list[tuple[str, float]]
+    processes: list[ProcessMemory]
+    completion_tokens: int
+    first_token_s: float
+    tokens_per_s: float
+    stop_s: float
+    left_processes: int
+    left_shared_memory: int
+    total_s: float
 
 
 def phase_table(report: Report) -> Table:

@@ -17,12 +17,13 @@ import click
 from rigappliance.config import RigConfig
 from rigappliance.configfile import load_config
 from rigappliance.demo.checkpoint import ANSWER, write_checkpoint
+from rigappliance.demo.report import Report, show
 from rigappliance.endpoint import endpoint_of, stream_chat
-from rigappliance.errors import DiedError, ExitCode, StartFailedError
+from rigappliance.errors import DiedError, ExitCode, PreflightError, StartFailedError
 from rigappliance.launch.leftovers import shared_memory_names
 from rigappliance.launch.proctree import with_environment
 from rigappliance.launch.state import StartState, StateDirectory
-from rigappliance.launch.treememory import ProcessMemory, tree_memory
+from rigappliance.launch.treememory import tree_memory
 from rigappliance.preflight import raise_on_failure, run_checks
 from rigappliance.render.vllm import render
 
@@ -30,24 +31,6 @@ PROMPT = "Say something true about yourself."
 # Long enough to measure a rate, short enough to be over in a second.
 RATE_TOKENS = 256
 POLL_S = 0.1
-
-
-@dataclass
-class Report:
-    """What the demo saw. Seconds and bytes."""
-
-    answer: str
-    answer_is_right: bool
-    time_to_ready_s: float
-    phases: list[tuple[str, float]]
-    processes: list[ProcessMemory]
-    completion_tokens: int
-    first_token_s: float
-    tokens_per_s: float
-    stop_s: float
-    left_processes: int
-    left_shared_memory: int
-    total_s: float
 
 
 def run_demo(port: int | None, engine_python: Path | None, picture: Path | None, as_json: bool) -> int:
@@ -59,7 +42,14 @@ def run_demo(port: int | None, engine_python: Path | None, picture: Path | None,
     if (config.model.path / "model.safetensors.index.json").exists():
         say(f"checkpoint  {config.model.path} is there already")
     else:
-        size = write_checkpoint(config.model.path)
+        try:
+            size = write_checkpoint(config.model.path)
+        except OSError as error:
+            raise PreflightError(
+                f"cannot write {config.model.path}: {error.strerror}",
+                "a working directory that this user can write, with 10 MB free",
+                "change to another directory",
+            ) from error
         say(f"checkpoint  made {config.model.path}: {size / 1e6:.1f} MB, random weights around one known answer")
     findings = run_checks(config)
     raise_on_failure(findings)
@@ -101,8 +91,6 @@ def run_demo(port: int | None, engine_python: Path | None, picture: Path | None,
     if as_json:
         click.echo(json.dumps(asdict(report)))
     else:
-        from rigappliance.demo.report import show
-
         show(report, picture)
     clean = report.answer_is_right and not report.left_processes and not report.left_shared_memory
     return int(ExitCode.OK if clean else ExitCode.INTERNAL)

@@ -29,23 +29,26 @@ def shared_memory_names() -> frozenset[str]:
         return frozenset()
 
 
-def names_in_use() -> set[str]:
-    """Names below /dev/shm that a live process maps or holds open, as far as this user may look."""
+def inodes_in_use() -> set[int]:
+    """Files below /dev/shm that a live process maps or holds open, as far as this user may look.
+
+    Inodes, not names: glibc makes a semaphore under a passing name and links it
+    to its own afterwards, so its creator's map shows a name that is gone.
+    """
     prefix = f"{SHARED_MEMORY}/"
-    used: set[str] = set()
+    used: set[int] = set()
     for pid in all_pids():
         base = PROC / str(pid)
         with suppress(OSError):
             for line in (base / "maps").read_text(encoding="utf-8", errors="replace").splitlines():
-                at = line.find(prefix)
-                if at >= 0:
-                    used.add(line[at + len(prefix) :])
+                # address perms offset dev inode path, proc(5)
+                if prefix in line:
+                    used.add(int(line.split(maxsplit=5)[4]))
         with suppress(OSError):
             for descriptor in os.scandir(base / "fd"):
                 with suppress(OSError):
-                    target = str(Path(descriptor.path).readlink())
-                    if target.startswith(prefix):
-                        used.add(target[len(prefix) :])
+                    if str(Path(descriptor.path).readlink()).startswith(prefix):
+                        used.add(descriptor.stat().st_ino)
     return used
 
 
@@ -57,19 +60,19 @@ def remove_shared_memory(before: frozenset[str], *, not_older_than_s: float = 0.
     holds it.  ``not_older_than_s`` is a wall-clock time for callers that have
     no snapshot.
     """
-    candidates = []
+    candidates: dict[str, int] = {}
     for name in shared_memory_names() - before:
         with suppress(OSError):
             status = (SHARED_MEMORY / name).stat()
             mine = status.st_uid == os.geteuid()
             if mine and ENGINE_NAMES.match(name) and status.st_ctime >= not_older_than_s:
-                candidates.append(name)
+                candidates[name] = status.st_ino
     if not candidates:
         return []
-    used = names_in_use()
+    used = inodes_in_use()
     removed = []
-    for name in sorted(candidates):
-        if name not in used:
+    for name, inode in sorted(candidates.items()):
+        if inode not in used:
             with suppress(OSError):
                 (SHARED_MEMORY / name).unlink()
                 removed.append(name)

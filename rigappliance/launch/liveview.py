@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import os
 import shutil
 import time
-from contextlib import suppress
 
 import psutil
 from rich.console import Console, Group, RenderableType
@@ -15,8 +13,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from rigappliance.launch.logpump import Passthrough
 from rigappliance.launch.phases import Phase
 from rigappliance.launch.snapshot import Snapshot, progress, time_left
+from rigappliance.launch.view import CLOSE_S
 from rigappliance.units import format_duration, format_size
 
 # On two cores the model needs the time more than the picture does.
@@ -82,6 +82,7 @@ class LiveView:
     """Writes log lines above a region that it redraws in place."""
 
     def __init__(self) -> None:
+        self.passthrough = Passthrough(1)
         self._rows = 0
         self._drawn_s = 0.0
         self._partial = b""
@@ -113,6 +114,7 @@ class LiveView:
         self._snapshot = None
         self._write(self._erase() + self._partial)
         self._partial = b""
+        self.passthrough.close(CLOSE_S)
 
     def _above(self, data: bytes) -> None:
         self._write(self._erase() + data + self._draw())
@@ -131,9 +133,9 @@ class LiveView:
         return b"\x1b[%dF\x1b[J" % rows if rows else b""
 
     def _write(self, data: bytes) -> None:
-        with suppress(OSError):
-            while data:
-                data = data[os.write(1, data) :]
+        # A terminal can be paused (Ctrl-S); that must not pause the engine.
+        if data:
+            self.passthrough.put(data)
 
 
 def render(picture: RenderableType) -> bytes:

@@ -6,6 +6,9 @@ import os
 import socket
 from collections.abc import Mapping
 
+# Only these two messages are worth waiting for.
+PATIENCE_S = 5.0
+
 
 class Notifier:
     """Sends nothing where ``NOTIFY_SOCKET`` is not set."""
@@ -34,6 +37,8 @@ class Notifier:
         )
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+                # A listener that does not read must not hold up the watching of the engine.
+                sock.settimeout(PATIENCE_S if {"READY", "STOPPING"} & fields.keys() else 0.0)
                 sock.connect(address)
                 sock.sendall(message.encode(errors="replace"))
         except OSError:

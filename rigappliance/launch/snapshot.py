@@ -43,8 +43,8 @@ def progress(snapshot: Snapshot) -> str:
         return f"{bar.done}/{bar.total} shards, {format_size(done)} of {whole}"
     if snapshot.phase is Phase.GRAPHS and bar:
         return f"{bar.done}/{bar.total} graphs"
-    if snapshot.phase is Phase.WEIGHTS and snapshot.weights_loaded:
-        return "read"
+    if snapshot.phase is Phase.WEIGHTS and snapshot.engine_read_bytes:
+        return f"{format_size(snapshot.engine_read_bytes)} read from disk"
     return ""
 
 

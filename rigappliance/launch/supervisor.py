@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from rigappliance.config import RigConfig
-from rigappliance.endpoint import Endpoint, port_open
+from rigappliance.endpoint import Endpoint
 from rigappliance.errors import EngineMissingError, ExitCode
 from rigappliance.launch import engineprocess
 from rigappliance.launch.activity import Counters, StallClock, count
@@ -25,21 +25,16 @@ from rigappliance.launch.logpump import LogFile, LogPump
 from rigappliance.launch.notify import Notifier
 from rigappliance.launch.outcome import Outcome
 from rigappliance.launch.phases import Phase, PhaseTracker
-from rigappliance.launch.probes import Proof, prove_completion, prove_health, tokens_processed
 from rigappliance.launch.proctree import become_subreaper, descendants, kill_tree
+from rigappliance.launch.readiness import Readiness
 from rigappliance.launch.record import Recorder
 from rigappliance.launch.snapshot import Snapshot, describe
 from rigappliance.launch.view import View
 from rigappliance.units import format_duration, format_size
 
 SAMPLE_S = 1.0
-# While the port is expected to open at any moment, and while it is not.
-PORT_POLL_S = 0.05
-PORT_POLL_EARLY_S = 1.0
 # A dying engine gets this long to say why before the rest of it is ended.
 LAST_WORDS_S = 2.0
-# A proof that failed once may have met an engine that is still settling.
-PROOF_TRIES = 5
 # systemd's deadlines are moved at most this often.
 EXTEND_EVERY_S = 10.0
 # setproctitle names of the core and the workers begin with this.
@@ -79,6 +74,7 @@ class Supervisor:
         self.engine_exit: int | None = None
         self.swept: dict[str, Any] | None = None
         self.last_extend_s = 0.0
+        self.said_lost = False
         self.shown: tuple[object, ...] = ()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -96,7 +92,16 @@ class Supervisor:
             self.engine = engineprocess.start(self.argv, self.environment, self.recorder.state.run_id)
         except OSError as error:
             raise EngineMissingError(f"cannot start the engine's guard: {error.strerror}") from error
-        log = LogFile(self.recorder.directory.log_file, self.config.launch.log_size)
+        launch = self.config.launch
+        self.readiness = Readiness(
+            self.endpoint,
+            self.config.model.name,
+            self.engine.popen.pid,
+            interval_s=launch.probe_interval,
+            timeout_s=launch.probe_timeout,
+        )
+        log = LogFile(self.recorder.directory.log_file, launch.log_size)
+        self.log = log
         self.pump = LogPump(self.engine.log_fd, log, self.view.log, self._on_line)
         self.loop.add_reader(self.engine.log_fd, self._on_log)
         self.loop.add_reader(self.engine.status_fd, self._on_event)
@@ -106,7 +111,7 @@ class Supervisor:
         self._spawn(self._become_ready())
         if self.notifier.watchdog_interval_s:
             self._spawn(self._watchdog(self.notifier.watchdog_interval_s))
-        self.notifier.extend(self.config.launch.stall_timeout + 60)
+        self.notifier.extend(launch.stall_timeout + 60)
         try:
             outcome = await self.finished
             return await self._shut_down(outcome)
@@ -137,6 +142,10 @@ class Supervisor:
             self.loop.remove_reader(self.engine.log_fd)
             os.close(self.engine.log_fd)
             self.log_ended.set()
+
+        if self.log.lost_bytes and not self.said_lost:
+            self.said_lost = True
+            self.view.line(f"{self.log.path} cannot be written, so part of the log is not kept; is the disk full?")
 
     def _on_line(self, line: str) -> None:
         before = self.tracker.phase
@@ -173,7 +182,7 @@ class Supervisor:
                 self._spawn(self._engine_left(self.engine_exit))
             elif "swept" in event:
                 self.swept = dict(event["swept"]) if isinstance(event["swept"], dict) else {}
-            elif "error" in event:
+            elif "error" in event and not self.finished.done():
                 self.finished.set_exception(
                     EngineMissingError(str(event["error"]), "a program that runs", "see `rigappliance check`")
                 )
@@ -289,36 +298,20 @@ class Supervisor:
     # --- ready -------------------------------------------------------------
 
     async def _become_ready(self) -> None:
-        await self._port_opens()
-        failures = 0
-        while not self.finished.done():
-            proof = await asyncio.to_thread(self._prove)
-            if proof.ok:
-                self._is_ready()
-                await self._stay_alive()
-                return
-            failures += 1
-            if failures >= PROOF_TRIES:
-                self._finish(
-                    ExitCode.START_FAILED, f"the engine listens but is not usable: {proof.reason}", self._remedy()
-                )
-                return
-            await asyncio.sleep(1.0)
-
-    async def _port_opens(self) -> None:
-        while not port_open(self.endpoint, 0.2):
-            soon = self.tracker.phase >= Phase.HTTP
-            await asyncio.sleep(PORT_POLL_S if soon else PORT_POLL_EARLY_S)
+        await self.readiness.port_opens(lambda: self.tracker.phase >= Phase.HTTP)
         before = self.tracker.phase
         self.tracker.http_answers()
         if self.tracker.phase is not before:
             self._entered()
-
-    def _prove(self) -> Proof:
-        health = prove_health(self.endpoint)
-        if not health.ok:
-            return health
-        return prove_completion(self.endpoint, self.config.model.name, self.config.launch.probe_timeout)
+        proof = await self.readiness.prove()
+        if not proof.ok:
+            what = f"the engine listens but is not usable: {proof.reason}"
+            self._finish(ExitCode.START_FAILED, what, self._remedy())
+            return
+        self._is_ready()
+        proof = await self.readiness.until_it_fails()
+        code, what = (ExitCode.DIED, "died") if proof.dead else (ExitCode.HUNG, "hung")
+        self._finish(code, f"the engine {what} while serving: {proof.reason}", self._remedy())
 
     def _is_ready(self) -> None:
         self.tracker.ready()
@@ -332,41 +325,6 @@ class Supervisor:
         self.view.ready(snapshot, text)
         self.notifier.ready(text)
         self._take_sample()
-
-    async def _stay_alive(self) -> None:
-        """A completion now and then while nobody else proves the engine alive."""
-        interval_s = self.config.launch.probe_interval
-        seen = await asyncio.to_thread(tokens_processed, self.endpoint)
-        while not self.finished.done():
-            await asyncio.sleep(interval_s)
-            now = await asyncio.to_thread(tokens_processed, self.endpoint)
-            if now is not None and seen is not None and now > seen:
-                # Somebody's request was worked on: that is proof enough, and free.
-                seen = now
-                continue
-            proof = await self._probe()
-            if not proof.ok and not self.finished.done():
-                code = ExitCode.DIED if proof.dead else ExitCode.HUNG
-                what = "died" if proof.dead else "hung"
-                self._finish(code, f"the engine {what} while serving: {proof.reason}", self._remedy())
-                return
-            seen = await asyncio.to_thread(tokens_processed, self.endpoint)
-
-    async def _probe(self) -> Proof:
-        """``/health`` and a completion; an engine that works on other requests meanwhile is busy, not hung."""
-        health = await asyncio.to_thread(prove_health, self.endpoint)
-        if health.dead:
-            return health
-        timeout_s = self.config.launch.probe_timeout
-        before = await asyncio.to_thread(tokens_processed, self.endpoint)
-        while True:
-            proof = await asyncio.to_thread(prove_completion, self.endpoint, self.config.model.name, timeout_s)
-            if proof.ok:
-                return proof
-            after = await asyncio.to_thread(tokens_processed, self.endpoint)
-            if before is None or after is None or after <= before:
-                return Proof(False, f"{proof.reason}; nothing else made progress for {format_duration(timeout_s)}")
-            before = after
 
     async def _watchdog(self, interval_s: float) -> None:
         while True:

@@ -6,10 +6,8 @@ to standard error.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from contextlib import suppress
 from typing import Protocol
 
 from rigappliance.launch.logpump import Passthrough
@@ -17,6 +15,8 @@ from rigappliance.launch.snapshot import Snapshot, describe
 from rigappliance.units import format_duration, format_size
 
 PREFIX = "rigappliance: "
+# At the end, a slow reader gets this long for the rest.
+CLOSE_S = 2.0
 
 
 class View(Protocol):
@@ -36,11 +36,6 @@ class View(Protocol):
         """Nothing comes after this."""
 
 
-def write_stderr(text: str) -> None:
-    with suppress(OSError):
-        os.write(2, text.encode(errors="replace"))
-
-
 class PlainView:
     """For journals, pipes and files: one line a change."""
 
@@ -49,7 +44,9 @@ class PlainView:
     STEP_S = 60.0
 
     def __init__(self, quiet: bool = False) -> None:
+        # Both have threads of their own: not even our own words may make the engine wait.
         self.passthrough = Passthrough(1)
+        self.words = Passthrough(2)
         self.quiet = quiet
         self._last: Snapshot | None = None
         self._last_s = 0.0
@@ -60,7 +57,7 @@ class PlainView:
 
     def line(self, text: str) -> None:
         if not self.quiet:
-            write_stderr(f"{PREFIX}{text}\n")
+            self.words.put(f"{PREFIX}{text}\n".encode(errors="replace"))
 
     def update(self, snapshot: Snapshot) -> None:
         if self._is_news(snapshot):
@@ -87,7 +84,8 @@ class PlainView:
         self.line(f"[{format_duration(snapshot.elapsed_s)}] {text}")
 
     def close(self) -> None:
-        self.passthrough.close(timeout_s=2.0)
+        self.passthrough.close(CLOSE_S)
+        self.words.close(CLOSE_S)
 
 
 def make_view(*, plain: bool = False, quiet: bool = False) -> View:

@@ -72,10 +72,12 @@ def check_files(model: ModelFacts) -> list[Finding]:
 
 
 def problem_finding(problem: ModelProblem) -> Finding:
+    # A parser's words alone would not say what it tried to parse.
+    what = f"{problem.file} is no JSON object" if problem.kind.endswith("-not-json") else problem.file
     return Finding(
         "checkpoint.files",
         "warn" if problem.kind in HARMLESS else "fail",
-        f"{problem.file}: {problem.detail}",
+        f"{what}: {problem.detail}",
         "a whole checkpoint: config.json, tokenizer and every safetensors shard at its full size",
         REMEDIES.get(problem.kind, f"download {problem.file} again"),
     )

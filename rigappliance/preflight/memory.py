@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rigappliance.config import RigConfig
 from rigappliance.facts.host import HostFacts
-from rigappliance.facts.model import DTYPE_BITS, ModelFacts
+from rigappliance.facts.model import ModelFacts
+from rigappliance.facts.safetensors import DTYPE_BITS
 from rigappliance.preflight.finding import Finding, fail, ok, warn
 from rigappliance.units import SIZE_UNITS, format_size, memory_limit_bytes
 

@@ -7,10 +7,13 @@ import errno
 import ipaddress
 import os
 import socket
+from pathlib import Path
 
 import psutil
 
 from rigappliance.config import ServerConfig
+from rigappliance.endpoint import read_api_key
+from rigappliance.errors import ConfigError
 from rigappliance.preflight.finding import Finding, fail, ok, warn
 
 # Family and socket address as `socket.bind` takes it.
@@ -137,7 +140,7 @@ def describe_process(pid: int) -> str:
 def check_exposure(server: ServerConfig, addresses: list[Address]) -> Finding:
     """An API that other machines reach needs a key; a key that cannot be read stops the start."""
     if server.api_key_file is not None:
-        return check_key_file(server)
+        return check_key_file(server.api_key_file)
     if all(ipaddress.ip_address(host.partition("%")[0]).is_loopback for _, (host, _) in addresses):
         return ok("port.exposure", "only this machine reaches the API")
     return warn(
@@ -148,19 +151,9 @@ def check_exposure(server: ServerConfig, addresses: list[Address]) -> Finding:
     )
 
 
-def check_key_file(server: ServerConfig) -> Finding:
-    file = server.api_key_file
-    assert file is not None  # noqa: S101 - the caller looked
+def check_key_file(file: Path) -> Finding:
     try:
-        key = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        return fail(
-            "port.exposure",
-            f"server.api_key_file {file} cannot be read: {reason}",
-            "a file with the API key that the user of the engine may read",
-            "create it, for example: openssl rand -hex 32",
-        )
-    if not key:
-        return fail("port.exposure", f"server.api_key_file {file} is empty", "the API key", "write a key to it")
+        read_api_key(file)
+    except ConfigError as error:
+        return fail("port.exposure", error.found, error.expected, error.remedy)
     return ok("port.exposure", "the API asks for a key")

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from rigappliance.demo.checkpoint import safetensors_bytes, write_checkpoint
-from rigappliance.facts.model import INDEX_FILE, ModelFacts, Quantisation, ShardFacts, read_model_facts
+from rigappliance.facts.model import INDEX_FILE, ModelFacts, Quantisation, read_model_facts
+from rigappliance.facts.safetensors import ShardFacts
 
 FIRST, SECOND, THIRD = (f"model-0000{i}-of-00003.safetensors" for i in (1, 2, 3))
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 3963750880\n"

@@ -64,9 +64,10 @@ class Launch:
         recording: str = "first-start",
         program: list[str] | None = None,
         launch: dict[str, str] | None = None,
+        port: int | None = None,
         **options: object,
     ) -> None:
-        port = free_port()
+        port = port or free_port()
         config = {
             "state_dir": str(self.root / "state"),
             "model": {"name": "tiny"},
@@ -450,3 +451,37 @@ def test_an_idle_engine_that_answers_its_probes_goes_on(launch: Launch) -> None:
     launch.wait(lambda: launch.said().count("answered") >= 4)
     launch.running.send_signal(signal.SIGTERM)
     assert launch.end().code == "OK"
+
+
+def test_another_server_on_the_port_is_not_taken_for_the_engine(launch: Launch, tmp_path: Path) -> None:
+    """It would answer every probe rightly; only its socket tells."""
+    port = free_port()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    recording = str(DIRECTORY / "first-start.log")
+    other = subprocess.Popen(
+        [sys.executable, "-S", str(HERE / "standin.py"), str(port), recording, str(elsewhere), "delay=0"],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        assert wait_until(lambda: psutil.Process(other.pid).net_connections(kind="tcp"), 10.0)
+        launch.start(port=port, hang_at="Starting to load model")
+        launch.wait_said("hang")
+        time.sleep(3)
+        assert not launch.has("READY=1")
+        launch.running.terminate()
+        assert launch.end().code == "INTERRUPTED"
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_a_manager_that_does_not_read_holds_nothing_up(launch: Launch) -> None:
+    launch.stop_listening()
+    launch.watchdog_s = 0.1
+    launch.start(delay=0.05)
+    launch.wait(lambda: launch.root.joinpath("state", "state.json").exists())
+    directory = StateDirectory(launch.root / "state")
+    launch.wait(lambda: (state := directory.peek()) is not None and state.ready is not None, 30.0)
+    launch.running.terminate()
+    assert launch.running.wait(20) == 0

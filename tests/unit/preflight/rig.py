@@ -8,7 +8,8 @@ from typing import Any
 from rigappliance.config import RigConfig
 from rigappliance.facts.gpu import CardFacts, GpuFacts
 from rigappliance.facts.host import CpuFacts, DiskFacts, HostFacts, SwapDevice
-from rigappliance.facts.model import ModelFacts, Quantisation, ShardFacts
+from rigappliance.facts.model import ModelFacts, Quantisation
+from rigappliance.facts.safetensors import ShardFacts
 from rigappliance.preflight import Finding
 
 GB = 1000**3

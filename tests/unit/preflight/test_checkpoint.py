@@ -42,7 +42,9 @@ def test_each_problem_is_a_finding_with_a_remedy(kind: str, severity: str, remed
     findings = check_checkpoint(config(), qwen(problems=(ModelProblem(kind, "the-file", "the-detail"),)))
     finding = next(f for f in findings if f.check == "checkpoint.files" and f.severity != "ok")
     assert finding.severity == severity
-    assert finding.found == "the-file: the-detail"
+    assert finding.found.startswith("the-file")
+    assert finding.found.endswith(": the-detail")
+    assert ("JSON" in finding.found) == kind.endswith("-not-json")
     assert remedy in finding.remedy
     # Only a checkpoint without a failure is also called whole.
     assert ("ok" in {f.severity for f in findings if f.check == "checkpoint.files"}) is (severity == "warn")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rigappliance.facts.model import ShardFacts
+from rigappliance.facts.safetensors import ShardFacts
 from rigappliance.preflight.memory import check_memory, cpu_weight_bytes
 from tests.unit.preflight.rig import GB, GIB, config, cpu_config, host, of, qwen, severities
 

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.unit.place import Place
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """A rig that would start, in the working directory; no variable of the caller's gets in."""
+    for variable in [name for name in os.environ if "RIGAPPLIANCE_" in name]:
+        monkeypatch.delenv(variable)
+    monkeypatch.chdir(tmp_path)
+    with ExitStack() as stack:
+        yield Place(tmp_path, stack)
