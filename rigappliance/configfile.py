@@ -27,6 +27,7 @@ ENV_PREFIX = "RIGAPPLIANCE_"
 RESERVED_ENV = frozenset({"RIGAPPLIANCE_API_KEY", "RIGAPPLIANCE_CONFIG", "RIGAPPLIANCE_PROFILE", "RIGAPPLIANCE_RUN_ID"})
 # Variables for the tests of this program, which an engine test hands on to it.
 TEST_PREFIX = "RIGAPPLIANCE_TEST_"
+SHOWN_LENGTH = 100
 
 Tree = dict[str, Any]
 
@@ -251,10 +252,16 @@ def config_error(error: ValidationError, tree: Tree, source: str, environ: Mappi
         source = f"environment variable {variable}"
     near = nearest(str(value), choices(first))
     return ConfigError(
-        f"{source}: {key} is {value!r}{more}",
+        f"{source}: {key} is {shown(value)}{more}",
         expectation(key, first),
         f"did you mean {near!r}?" if near else f"correct {variable if variable in environ else key}",
     )
+
+
+def shown(value: object) -> str:
+    """As much of a value as helps to find it."""
+    text = repr(value)
+    return text if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]}…"
 
 
 def choices(mistake: ErrorDetails) -> list[str]:

@@ -291,7 +291,9 @@ def compare_with_index(
         absent = sorted(name for name, file in weight_map.items() if file == shard and name not in tensors)
         unnamed = sorted(name for name in tensors if weight_map.get(name) != shard)
         if absent:
-            problems.append(ModelProblem("tensor-missing", shard, f"the index places {some(absent)} here"))
+            problems.append(
+                ModelProblem("tensor-missing", shard, f"the index places {some(absent)} here, which it lacks")
+            )
         if unnamed:
             problems.append(ModelProblem("tensor-not-in-index", shard, f"it holds {some(unnamed)} beside the index"))
     total = sum(size for tensors in by_shard.values() for _, size in tensors.values())

@@ -97,7 +97,12 @@ def check_version(name: str, version: str) -> Finding:
     same_series = release.split(".")[:2] == ENGINE_VERSION.split(".")[:2]
     # A patch release keeps options; what it does to log lines is unknown.
     severity = warn if same_series else fail
-    return severity("engine.version", f"{name} {version}", ENGINE_VERSION, f"install {name}=={ENGINE_VERSION}")
+    return severity(
+        "engine.version",
+        f"{name} {version} is installed",
+        f"{name} {ENGINE_VERSION}, whose options and log lines are known",
+        f"install {name}=={ENGINE_VERSION}",
+    )
 
 
 def check_device(engine: EngineConfig, name: str, version: str) -> Finding:

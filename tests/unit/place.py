@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ SHAPE = TinyQwen2(intermediate_size=256, layers=2)
 def checkpoint() -> Path:
     """One checkpoint for all, made once and only copied."""
     directory = Path(mkdtemp(prefix="checkpoint-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
     write_checkpoint(directory, SHAPE)
     return directory
 

