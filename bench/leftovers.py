@@ -1,4 +1,4 @@
-"""Twenty launches in a row: ten stopped by SIGTERM at random moments, five whose supervisor is killed, five served.
+"""Twenty launches in a row: ten stopped by SIGTERM in random phases, five whose supervisor is killed, five served.
 
     python -m bench.leftovers [--seed 1]
 
@@ -18,6 +18,7 @@ from pathlib import Path
 from bench.common import engine_home, finish, parser
 from tests.engine.launching import Launch
 
+PHASES = ["before the engine", "process start", "config", "workers", "weights", "compile", "HTTP", "ready"]
 # A supervisor that was killed has a guard that ends the engine.
 KILLED_LIMIT_S = 10.0
 
@@ -30,8 +31,7 @@ def main() -> int:
     rng = random.Random(chosen.seed)
 
     first = Launch(home, home.config())
-    state = first.wait_ready()
-    span_s = state["ready"] - state["started"]
+    first.wait_ready()
     kinds = ["SIGTERM"] * 10 + ["SIGKILL"] * 5 + ["served"] * 4
     rng.shuffle(kinds)
     runs: list[dict[str, object]] = []
@@ -55,7 +55,10 @@ def main() -> int:
             one.wait_ready()
             one.process.send_signal(signal.SIGTERM)
         else:
-            time.sleep(rng.uniform(0.3, span_s))
+            phase = rng.choice(PHASES)
+            if phase != "before the engine":
+                one.wait_phase(phase)
+            time.sleep(rng.uniform(0.0, 3.0))
             one.process.send_signal(getattr(signal, kind))
         finished(one, kind)
 

@@ -147,6 +147,10 @@ class ServerConfig(Section):
     api_key_file: PlainPath | None = Field(
         None, description="File that holds the API key; needed where the API is reachable from other machines."
     )
+    log_probes: StrictBool = Field(
+        False,
+        description="Log requests to /health, /metrics and /ping, which are mostly the supervisor's and a monitor's.",
+    )
 
 
 class MemoryConfig(Section):
@@ -193,7 +197,9 @@ class LaunchConfig(Section):
         20.0, gt=0, description="Time that the engine gets to stop by itself before its processes are killed."
     )
     log_size: ByteSize = Field(
-        parse_size("64MiB"), gt=0, description="The engine's log is kept in files of this size, the last two of them."
+        parse_size("64MiB"),
+        ge=parse_size("1MiB"),
+        description="The engine's log is kept in files of this size, the last two of them.",
     )
 
 

@@ -298,6 +298,7 @@ def located(location: list[str], tree: Tree) -> tuple[str, object]:
 
 # Where pydantic's own words would not tell the operator what to write.
 EXPECTATIONS: dict[str, str] = {
+    "launch.log_size": "a size of 1MiB or more, with its unit",
     "engine.gpu_memory_utilization": "a number above 0 and up to 1, such as 0.85",
     "server.port": "a TCP port from 1 to 65535, such as 8000",
     "engine.optimization_level": "a whole number from 0 to 3",

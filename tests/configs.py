@@ -135,7 +135,11 @@ def tree(rng: random.Random, options: list[str]) -> dict[str, Any]:
             "options": {spelled(name, rng): option_value(table().options[name], rng) for name in options},
         },
         "server": some(
-            rng, host=rng.choice(["0.0.0.0", "::1"]), port=rng.randint(1, 65535), api_key_file="/etc/keys/api key"
+            rng,
+            host=rng.choice(["0.0.0.0", "::1"]),
+            port=rng.randint(1, 65535),
+            api_key_file="/etc/keys/api key",
+            log_probes=True,
         ),
         "hardware": {"cards": tensor * pipeline},
         "launch": some(rng, drain_timeout=rng.choice(["0s", "1500ms", "5min"])),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rigappliance.launch import guard
+from rigappliance.launch.leftovers import clean_temporary
 
 RUN_ID = "RIGAPPLIANCE_RUN_ID"
 
@@ -41,7 +42,7 @@ class EngineProcess:
 
 
 def run_directory() -> Path:
-    """A directory for sockets and rendezvous files.
+    """A directory for this start's sockets.
 
     Its path has to be short: the engine's socket names below it must fit into
     the 108 bytes of a Unix socket address.
@@ -51,19 +52,31 @@ def run_directory() -> Path:
     return Path(tempfile.mkdtemp(prefix="rigappliance-", dir=usable))
 
 
-def start(argv: Sequence[str], environment: Mapping[str, str], run_id: str) -> EngineProcess:
-    """Start the guard and, below it, the engine. Raises ``OSError``."""
+def start(argv: Sequence[str], environment: Mapping[str, str], run_id: str, temporary: Path) -> EngineProcess:
+    """Start the guard and, below it, the engine, whose temporary directory is ``temporary``. Raises ``OSError``.
+
+    That directory stays the same from start to start, because libraries keep
+    caches in it that name their own place.
+    """
+    temporary.mkdir(parents=True, exist_ok=True)
+    clean_temporary(temporary)
     directory = run_directory()
     control_read, control_write = os.pipe2(os.O_CLOEXEC)
     status_read, status_write = os.pipe2(os.O_CLOEXEC)
     log_read, log_write = os.pipe2(os.O_CLOEXEC)
+    places = [str(control_read), str(status_write), str(directory), str(temporary)]
     try:
         popen = subprocess.Popen(
-            [sys.executable, "-I", guard.__file__, str(control_read), str(status_write), str(directory), *argv],
+            [sys.executable, "-I", guard.__file__, *places, *argv],
             stdin=subprocess.DEVNULL,
             stdout=log_write,
             stderr=log_write,
-            env={**environment, RUN_ID: run_id, "TMPDIR": str(directory)},
+            env={
+                **environment,
+                RUN_ID: run_id,
+                "TMPDIR": str(temporary),
+                "VLLM_RPC_BASE_PATH": str(directory),
+            },
             pass_fds=(control_read, status_write),
             # Out of the terminal's foreground group: Ctrl-C is for the supervisor.
             start_new_session=True,

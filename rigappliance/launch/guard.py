@@ -9,7 +9,9 @@ the supervisor is gone: the control pipe reads end-of-file then, also after
 SIGKILL.  Nothing but the standard library is imported, since this process
 stays for as long as the engine does.
 
-Called as ``guard.py CONTROL_FD STATUS_FD RUN_DIRECTORY ENGINE_ARGUMENT...``.
+Called as ``guard.py CONTROL_FD STATUS_FD RUN_DIRECTORY TEMPORARY ENGINE_ARGUMENT...``.
+Both directories are the engine's alone and are emptied at the end.
+
 Control: ``t`` sends SIGTERM to the engine, ``k`` kills everything.  Status: one
 JSON object a line: ``started``, ``exited``, ``swept``, ``error``.
 """
@@ -27,7 +29,12 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from rigappliance.launch.leftovers import remove_run_directory, remove_shared_memory, shared_memory_names
+from rigappliance.launch.leftovers import (
+    clean_temporary,
+    remove_run_directory,
+    remove_shared_memory,
+    shared_memory_names,
+)
 from rigappliance.launch.proctree import become_subreaper, descendants, kill_tree, wait_gone
 
 # Helpers such as multiprocessing's resource tracker clean up by themselves once
@@ -38,10 +45,11 @@ ORPHAN_GRACE_S = 2.0
 
 
 class Guard:
-    def __init__(self, control_fd: int, status_fd: int, run_directory: Path, argv: list[str]) -> None:
+    def __init__(self, control_fd: int, status_fd: int, run_directory: Path, temporary: Path, argv: list[str]) -> None:
         self.control_fd = control_fd
         self.status_fd = status_fd
         self.run_directory = run_directory
+        self.temporary = temporary
         self.argv = argv
         self.engine_pid = 0
         self.engine_gone = False
@@ -123,6 +131,7 @@ class Guard:
         self.reap()
         removed = remove_shared_memory(before)
         remove_run_directory(self.run_directory)
+        clean_temporary(self.temporary)
         self.report(swept={"killed": killed, "removed": removed})
 
     def run(self) -> int:
@@ -142,7 +151,7 @@ def main() -> int:
     control_fd, status_fd = int(sys.argv[1]), int(sys.argv[2])
     for fd in (control_fd, status_fd):
         os.set_inheritable(fd, False)
-    return Guard(control_fd, status_fd, Path(sys.argv[3]), sys.argv[4:]).run()
+    return Guard(control_fd, status_fd, Path(sys.argv[3]), Path(sys.argv[4]), sys.argv[5:]).run()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,11 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 this is the place itself, not a t
 # multiprocessing's segments and semaphores, glibc's semaphores, torch's and NCCL's segments.
 ENGINE_NAMES = re.compile(r"^(psm_|sem\.|torch_|nccl-|vllm|cuda\.shm\.|shm_broadcast)")
 
+# torch keeps its precompiled C++ headers in the temporary directory whatever its
+# cache directory is (torch/_inductor/codecache.py); without them every start
+# compiles seconds longer.
+CACHES_IN_TMP = "torchinductor_"
+
 
 def shared_memory_names() -> frozenset[str]:
     """Names below /dev/shm now; empty where there is no such directory."""
@@ -80,5 +85,21 @@ def remove_shared_memory(before: frozenset[str], *, not_older_than_s: float = 0.
 
 
 def remove_run_directory(directory: Path) -> None:
-    """Remove a start's temporary directory: its sockets and rendezvous files."""
+    """Remove a start's own directory: its sockets."""
     shutil.rmtree(directory, ignore_errors=True)
+
+
+def clean_temporary(directory: Path) -> None:
+    """Remove what engines left in their temporary directory, and keep the caches that torch puts there."""
+    try:
+        entries = list(os.scandir(directory))
+    except OSError:
+        return
+    for entry in entries:
+        if entry.name.startswith(CACHES_IN_TMP):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                Path(entry.path).unlink()

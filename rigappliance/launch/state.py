@@ -5,6 +5,7 @@
     history.jsonl    one line a start
     engine.log       the engine's output, and engine.log.1 before it
     cache/           the engine's compile caches
+    tmp/             the engine's TMPDIR
 
 A file that does not make sense is set aside under another name and said so; it
 never stops a start.
@@ -80,6 +81,10 @@ class StateDirectory:
     @property
     def log_file(self) -> Path:
         return self.root / "engine.log"
+
+    @property
+    def temporary(self) -> Path:
+        return self.root / "tmp"
 
     def acquire(self) -> None:
         """Take the lock for the life of this process.

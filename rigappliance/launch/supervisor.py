@@ -20,7 +20,12 @@ from rigappliance.endpoint import Endpoint
 from rigappliance.errors import EngineMissingError, ExitCode
 from rigappliance.launch import engineprocess
 from rigappliance.launch.activity import Counters, StallClock, count
-from rigappliance.launch.leftovers import remove_run_directory, remove_shared_memory, shared_memory_names
+from rigappliance.launch.leftovers import (
+    clean_temporary,
+    remove_run_directory,
+    remove_shared_memory,
+    shared_memory_names,
+)
 from rigappliance.launch.logpump import LogFile, LogPump
 from rigappliance.launch.notify import Notifier
 from rigappliance.launch.outcome import Outcome
@@ -89,7 +94,9 @@ class Supervisor:
         become_subreaper()
         self.before = shared_memory_names()
         try:
-            self.engine = engineprocess.start(self.argv, self.environment, self.recorder.state.run_id)
+            self.engine = engineprocess.start(
+                self.argv, self.environment, self.recorder.state.run_id, self.recorder.directory.temporary
+            )
         except OSError as error:
             raise EngineMissingError(f"cannot start the engine's guard: {error.strerror}") from error
         launch = self.config.launch
@@ -106,6 +113,9 @@ class Supervisor:
         self.loop.add_reader(self.engine.log_fd, self._on_log)
         self.loop.add_reader(self.engine.status_fd, self._on_event)
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signum == signal.SIGHUP and signal.getsignal(signum) is signal.SIG_IGN:
+                # nohup(1) meant it.
+                continue
             self.loop.add_signal_handler(signum, self._on_signal, signum)
         self._spawn(self._sample())
         self._spawn(self._become_ready())
@@ -205,6 +215,7 @@ class Supervisor:
         await asyncio.to_thread(kill_tree, os.getpid(), reap_all)
         remove_shared_memory(self.before)
         remove_run_directory(self.engine.run_directory)
+        clean_temporary(self.recorder.directory.temporary)
         self.exited.set()
         self.gone.set()
 

@@ -20,6 +20,10 @@ from rigappliance.render.options import arguments, check_variable, find_option, 
 MODULE = "vllm.entrypoints.openai.api_server"
 
 
+# What the supervisor and monitoring ask again and again.
+PROBED = "/health,/metrics,/ping"
+
+
 @dataclass(frozen=True)
 class Notice:
     """Something that was declared and that the engine will not get, and why."""
@@ -73,6 +77,10 @@ def only_true(value: bool) -> bool | None:
     return value or None
 
 
+def unless_logged(value: bool) -> str | None:
+    return None if value else PROBED
+
+
 def switch(value: bool) -> str | None:
     return "1" if value else None
 
@@ -96,6 +104,7 @@ OUTCOMES: dict[str, Outcome] = {
     "server.host": Outcome("option", "host"),
     "server.port": Outcome("option", "port"),
     "server.api_key_file": Outcome("secret", "VLLM_API_KEY"),
+    "server.log_probes": Outcome("option", "disable-access-log-for-endpoints", unless_logged),
     # The CPU build and the CUDA build each know one device, so there is no option for it.
     "engine.device": Outcome("supervisor"),
     "engine.tensor_parallel": Outcome("option", "tensor-parallel-size"),

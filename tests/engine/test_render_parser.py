@@ -70,6 +70,7 @@ def declared(config: RigConfig) -> dict[str, Any]:
         "optimization_level": "O2" if engine.optimization_level is None else str(engine.optimization_level),
         "enforce_eager": engine.enforce_eager,
         "shutdown_timeout": math.ceil(config.launch.drain_timeout),
+        "disable_access_log_for_endpoints": None if config.server.log_probes else "/health,/metrics,/ping",
         "api_key": None,
     }
     if engine.entrypoint == "serve":

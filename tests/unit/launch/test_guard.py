@@ -25,8 +25,9 @@ FAMILY = Path(__file__).with_name("family.py")
 SHARED_MEMORY = Path("/dev/shm")
 SUPERVISOR = """
 import os, sys, time
+from pathlib import Path
 from rigappliance.launch import engineprocess
-engine = engineprocess.start(sys.argv[1:], dict(os.environ), "test")
+engine = engineprocess.start(sys.argv[2:], dict(os.environ), "test", Path(sys.argv[1]))
 print(engine.popen.pid, engine.run_directory, flush=True)
 time.sleep(600)
 """
@@ -57,8 +58,15 @@ def names() -> Iterator[Names]:
         path.unlink()
 
 
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The engine's temporary directory; `start` finds it by this variable."""
+    monkeypatch.setenv("TEST_TEMPORARY", str(tmp_path / "tmp"))
+    return tmp_path / "tmp"
+
+
 def start(argv: list[str]) -> EngineProcess:
-    return engineprocess.start(argv, dict(os.environ), "test")
+    return engineprocess.start(argv, dict(os.environ), "test", Path(os.environ["TEST_TEMPORARY"]))
 
 
 def read_log_until(engine: EngineProcess, text: bytes) -> None:
@@ -173,7 +181,9 @@ def test_an_engine_that_ignores_sigterm_stays_until_it_is_killed(names: Names) -
 
 @pytest.mark.parametrize("ending", ["stay", "exit-0"])
 def test_nothing_outlives_a_supervisor_that_was_killed(names: Names, ending: str) -> None:
-    supervisor = subprocess.Popen([sys.executable, "-c", SUPERVISOR, *names.argv(ending)], stdout=subprocess.PIPE)
+    supervisor = subprocess.Popen(
+        [sys.executable, "-c", SUPERVISOR, os.environ["TEST_TEMPORARY"], *names.argv(ending)], stdout=subprocess.PIPE
+    )
     assert supervisor.stdout is not None
     guard_pid, run_directory = supervisor.stdout.readline().decode().split()
     if ending == "stay":
@@ -234,16 +244,31 @@ def test_segments_of_others_are_kept(names: Names) -> None:
     assert [path.exists() for path in (before, held, mapped, foreign)] == [True] * 4
 
 
-def test_the_engine_gets_its_run_directory_and_run_id(names: Names) -> None:
-    engine = start(["bash", "-c", 'echo "$TMPDIR|$RIGAPPLIANCE_RUN_ID|$(ls /proc/self/fd | wc -l)|up"'])
+def test_the_engine_gets_its_directories_and_run_id(names: Names, temporary: Path) -> None:
+    variables = "$TMPDIR|$VLLM_RPC_BASE_PATH|$RIGAPPLIANCE_RUN_ID"
+    engine = start(["bash", "-c", f'echo "{variables}|$(ls /proc/self/fd | wc -l)|up"'])
     seen = b""
     while b"up" not in seen:
         seen += os.read(engine.log_fd, 4096)
-    directory, run_id, descriptors, _ = seen.decode().split("|")
-    assert (Path(directory), run_id) == (engine.run_directory, "test")
+    scratch, sockets, run_id, descriptors, _ = seen.decode().split("|")
+    assert (Path(scratch), Path(sockets), run_id) == (temporary, engine.run_directory, "test")
     # 0, 1, 2, the pipe of the substitution is 1, and the directory that ls reads; never the guard's pipes.
     assert int(descriptors) == 4
     finish(engine)
+
+
+def test_the_temporary_directory_is_emptied_but_for_torchs_caches(names: Names, temporary: Path) -> None:
+    temporary.mkdir()
+    (temporary / "from-a-power-cut").touch()
+    (temporary / "outside").symlink_to(temporary.parent)
+    engine = start(
+        ["bash", "-c", 'ls "$TMPDIR"; mkdir -p "$TMPDIR/torchinductor_me/x" "$TMPDIR/d/e"; touch "$TMPDIR/vllm_dist_1"']
+    )
+    assert os.read(engine.log_fd, 4096) == b""
+    finish(engine)
+    assert [path.name for path in temporary.iterdir()] == ["torchinductor_me"]
+    assert (temporary / "torchinductor_me" / "x").is_dir()
+    assert temporary.parent.is_dir()
 
 
 def test_the_run_directory_is_short_enough_for_socket_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
