@@ -37,7 +37,8 @@ class Systemd(threading.Thread):
 
     def run(self) -> None:
         while True:
-            self.messages.append((time.time(), self.sock.recv(65536).decode()))
+            message = self.sock.recv(65536).decode()
+            self.messages.append((time.time(), message))
 
     def first(self, text: str) -> float | None:
         return next((at for at, message in self.messages if text in message), None)
