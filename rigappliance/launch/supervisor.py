@@ -30,7 +30,7 @@ from rigappliance.launch.logpump import LogFile, LogPump
 from rigappliance.launch.notify import Notifier
 from rigappliance.launch.outcome import Outcome
 from rigappliance.launch.phases import Phase, PhaseTracker
-from rigappliance.launch.proctree import become_subreaper, descendants, kill_tree
+from rigappliance.launch.proctree import ProcessStat, become_subreaper, descendants, kill_tree
 from rigappliance.launch.readiness import Readiness
 from rigappliance.launch.record import Recorder
 from rigappliance.launch.snapshot import Snapshot, describe
@@ -40,6 +40,10 @@ from rigappliance.units import format_duration, format_size
 SAMPLE_S = 1.0
 # A dying engine gets this long to say why before the rest of it is ended.
 LAST_WORDS_S = 2.0
+# The time left is told anew this often to systemd and `status` while a phase goes on.
+REFRESH_S = 10.0
+# A process that waits for a device in the kernel cannot be killed; this often that is said.
+STUCK_S = 10.0
 # systemd's deadlines are moved at most this often.
 EXTEND_EVERY_S = 10.0
 # setproctitle names of the core and the workers begin with this.
@@ -81,6 +85,7 @@ class Supervisor:
         self.last_extend_s = 0.0
         self.said_lost = False
         self.shown: tuple[object, ...] = ()
+        self.shown_s = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> Outcome:
@@ -274,7 +279,7 @@ class Supervisor:
             await asyncio.sleep(SAMPLE_S)
 
     def _take_sample(self) -> None:
-        tree = descendants(self.engine.popen.pid)
+        tree = self._tree()
         now_s = time.monotonic()
         self.counters = count(tree, now_s, self.pump.total_bytes, self.card_memory_used())
         for stat in tree:
@@ -300,8 +305,9 @@ class Supervisor:
         self.view.update(snapshot)
         bar = (snapshot.bar.done, snapshot.bar.total) if snapshot.bar else None
         news = (snapshot.phase, bar, snapshot.weights_loaded)
-        if news != self.shown:
-            self.shown = news
+        now_s = time.monotonic()
+        if news != self.shown or now_s - self.shown_s >= REFRESH_S:
+            self.shown, self.shown_s = news, now_s
             text = describe(snapshot)
             self.notifier.status(text)
             self.recorder.describe(snapshot)
@@ -359,12 +365,24 @@ class Supervisor:
                     await asyncio.wait_for(self.exited.wait(), drain_s + launch.stop_timeout)
             if not self.exited.is_set():
                 self.engine.kill()
-        await self.gone.wait()
+        await self._all_gone()
         with suppress(TimeoutError):
             await asyncio.wait_for(self.log_ended.wait(), 2.0)
         self.engine.popen.wait()
         self._report_sweep()
         return outcome
+
+    async def _all_gone(self) -> None:
+        while not self.gone.is_set():
+            try:
+                await asyncio.wait_for(self.gone.wait(), STUCK_S)
+            except TimeoutError:
+                left = ", ".join(f"{stat.name} (pid {stat.pid}, state {stat.state})" for stat in self._tree())
+                self.view.line(f"still waiting for the end of {left or 'the guard'}")
+                self.notifier.extend(STUCK_S * 3)
+
+    def _tree(self) -> list[ProcessStat]:
+        return descendants(self.engine.popen.pid)
 
     def _report_sweep(self) -> None:
         killed = (self.swept or {}).get("killed") or []
