@@ -11,9 +11,14 @@ def main() -> None:
 
         sys.stdout.write(f"rigappliance {__version__} (vLLM {ENGINE_VERSION})\n")
         return
-    from rigappliance.cli import run
+    try:
+        from rigappliance.cli import run
 
-    sys.exit(run())
+        code = run()
+    except KeyboardInterrupt:
+        # Ctrl-C before a verb could take it; 130 is ExitCode.INTERRUPTED.
+        code = 130
+    sys.exit(code)
 
 
 if __name__ == "__main__":

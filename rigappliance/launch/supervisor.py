@@ -321,6 +321,9 @@ class Supervisor:
         if self.tracker.phase is not before:
             self._entered()
         proof = await self.readiness.prove()
+        if self.finished.done():
+            # It is being stopped: a proof that comes now must not call it ready.
+            return
         if not proof.ok:
             what = f"the engine listens but is not usable: {proof.reason}"
             self._finish(ExitCode.START_FAILED, what, self._remedy())

@@ -485,3 +485,15 @@ def test_a_manager_that_does_not_read_holds_nothing_up(launch: Launch) -> None:
     launch.wait(lambda: (state := directory.peek()) is not None and state.ready is not None, 30.0)
     launch.running.terminate()
     assert launch.running.wait(20) == 0
+
+
+def test_a_proof_that_comes_after_the_stop_does_not_call_it_ready(launch: Launch) -> None:
+    launch.start(answer="hold", term="ignore", launch={"probe_timeout": "30s"})
+    launch.wait_said("asked")
+    launch.running.terminate()
+    launch.wait(lambda: launch.has("STOPPING=1"))
+    (launch.root / "answer").touch()
+    assert launch.end().code == "INTERRUPTED"
+    assert not launch.has("READY=1")
+    state = StateDirectory(launch.root / "state").peek()
+    assert state is not None and state.ready is None
