@@ -21,7 +21,8 @@ from pydantic import (
     model_validator,
 )
 
-from rigappliance.units import ByteSize, Duration, MemoryLimit, parse_size
+from rigappliance.quantities import ByteSize, Duration, MemoryLimit
+from rigappliance.units import parse_size
 
 Count = Annotated[StrictInt, Field(ge=1)]
 OptionValue = StrictBool | StrictInt | StrictFloat | StrictStr | list[StrictStr | StrictInt] | dict[str, object]

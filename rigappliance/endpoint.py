@@ -12,11 +12,13 @@ import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from rigappliance.config import RigConfig
 from rigappliance.errors import ConfigError, RequestFailedError, UsageError
+
+if TYPE_CHECKING:
+    from rigappliance.config import RigConfig
 
 # Addresses that mean "all of this machine's" and cannot be connected to as such everywhere.
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 compared, not bound

@@ -10,9 +10,6 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from fractions import Fraction
-from typing import Annotated
-
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 SIZE_UNITS: dict[str, int] = {
     "B": 1,
@@ -108,20 +105,6 @@ def exact_duration(seconds: float) -> str:
     return f"{milliseconds.normalize():f}ms"
 
 
-ByteSize = Annotated[
-    int,
-    BeforeValidator(parse_size),
-    PlainSerializer(exact_size, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN, "examples": ["128GiB", "77.1GB"]}),
-]
-Duration = Annotated[
-    float,
-    BeforeValidator(parse_duration),
-    PlainSerializer(exact_duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": TIME_PATTERN, "examples": ["15min", "90s"]}),
-]
-
-
 def check_memory_limit(value: object) -> str:
     """A share or a size, kept as written. Raises ``ValueError`` for anything else."""
     if isinstance(value, str):
@@ -138,16 +121,3 @@ def check_memory_limit(value: object) -> str:
 def memory_limit_bytes(limit: str, ram_bytes: int) -> int:
     """Bytes of a memory limit on a machine with ``ram_bytes`` of RAM."""
     return int(parse_share(limit) * ram_bytes) if limit.endswith("%") else parse_size(limit)
-
-
-MemoryLimit = Annotated[
-    str,
-    BeforeValidator(check_memory_limit),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "pattern": f"({PERCENT_PATTERN})|({SIZE_PATTERN})",
-            "examples": ["90%", "14GiB"],
-        }
-    ),
-]

@@ -70,6 +70,13 @@ def test_help_imports_nothing_heavy_and_no_other_verb(verb: str) -> None:
     assert verbs & VERBS.keys() == set(verb.split())
 
 
+def test_waiting_for_a_named_endpoint_needs_no_configuration() -> None:
+    """It is what scripts call in a loop."""
+    modules = modules_after("wait", "--url", "http://127.0.0.1:1", "--timeout", "1ms", "--quiet")
+    assert "rigappliance.endpoint" in modules
+    assert modules.isdisjoint({"pydantic", "psutil", "rich", "asyncio", "rigappliance.config"})
+
+
 def test_the_supervisor_needs_no_table_printer_and_no_schema() -> None:
     """It stays in memory for as long as the engine does."""
     modules = set(python("-c", "import sys, rigappliance.launch.start; print(*sys.modules)").stdout.split())

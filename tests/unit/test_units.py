@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from rigappliance.quantities import ByteSize, Duration, MemoryLimit
 from rigappliance.units import (
     LONGEST_S,
     PERCENT_PATTERN,
@@ -18,9 +19,6 @@ from rigappliance.units import (
     SIZE_UNITS,
     TIME_PATTERN,
     TIME_UNITS,
-    ByteSize,
-    Duration,
-    MemoryLimit,
     exact_duration,
     exact_size,
     format_duration,
