@@ -30,6 +30,7 @@ def test_a_killed_process_is_noticed(part: str, launch: Callable[..., Launch]) -
     os.kill(pid, signal.SIGKILL)
     code = one.process.wait(30)
     noticed_s = time.monotonic() - killed_s
+    print(f"{part} killed: launch over after {noticed_s:.2f} s")
     assert code == 7
     assert noticed_s < NOTICE_LIMIT_S
     named = "SIGKILL" if part == "API server" else f"VLLM::{part}"[:15]
@@ -45,8 +46,10 @@ def test_a_wedged_worker_is_noticed_within_the_stall_time(launch: Callable[..., 
     os.kill(one.part("Worker"), signal.SIGSTOP)
     stopped_s = time.monotonic()
     code = one.process.wait(60)
+    noticed_s = time.monotonic() - stopped_s
+    print(f"Worker stopped: launch over after {noticed_s:.2f} s")
     # One interval until the next probe, the probe's own time, the engine's end.
-    assert time.monotonic() - stopped_s < 2 + 4 + 5
+    assert noticed_s < 2 + 4 + 5
     assert code == 6
     assert "hung while serving" in one.errors()
     assert one.leftovers() == NOTHING
