@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rigappliance import ENGINE_VERSION
 from rigappliance.config import RigConfig
 from rigappliance.endpoint import endpoint_of, read_api_key
-from rigappliance.errors import PreflightError, RigError
+from rigappliance.errors import InterruptedStartError, PreflightError, RigError
 from rigappliance.facts.host import HostFacts, read_host_facts
 from rigappliance.facts.model import ModelFacts, read_model_facts
 from rigappliance.launch import history
@@ -23,7 +25,7 @@ from rigappliance.launch.outcome import Outcome
 from rigappliance.launch.proctree import read_stat
 from rigappliance.launch.record import Recorder
 from rigappliance.launch.state import StartState, StateDirectory
-from rigappliance.launch.supervisor import Supervisor
+from rigappliance.launch.supervisor import STOP_SIGNALS, Supervisor
 from rigappliance.launch.view import View
 from rigappliance.preflight import raise_on_failure, run_checks
 from rigappliance.render.vllm import EngineCommand, render
@@ -37,11 +39,30 @@ def launch(config: RigConfig, view: View, *, force: bool = False) -> Outcome:
     anything is started.
     """
     directory = StateDirectory(config.state_dir)
-    directory.acquire()
+    with stoppable():
+        directory.acquire()
+        try:
+            return locked(config, directory, view, force)
+        finally:
+            directory.release()
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Until the supervisor takes the signals over, they raise ``InterruptedStartError``."""
+
+    def stop(signum: int, _: object) -> None:
+        raise InterruptedStartError(f"stopped on {signal.Signals(signum).name} before the engine was started")
+
+    before = {signum: signal.getsignal(signum) for signum in STOP_SIGNALS}
+    for signum in STOP_SIGNALS:
+        if signum != signal.SIGHUP or before[signum] is not signal.SIG_IGN:
+            signal.signal(signum, stop)
     try:
-        return locked(config, directory, view, force)
+        yield
     finally:
-        directory.release()
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 def locked(config: RigConfig, directory: StateDirectory, view: View, force: bool) -> Outcome:
@@ -68,17 +89,17 @@ def locked(config: RigConfig, directory: StateDirectory, view: View, force: bool
         Estimator(entries, key, model.tensor_bytes, seeded=seeded),
         model.tensor_bytes,
     )
-    supervisor = Supervisor(
-        config,
-        command.argv,
-        engine_environment(command),
-        endpoint_of(config),
-        recorder,
-        view,
-        Notifier(),
-        card_memory_reader(config),
-    )
     try:
+        supervisor = Supervisor(
+            config,
+            command.argv,
+            engine_environment(command),
+            endpoint_of(config),
+            recorder,
+            view,
+            Notifier(),
+            card_memory_reader(config),
+        )
         outcome = asyncio.run(supervisor.run())
     except RigError as error:
         recorder.end(Outcome(error.exit_code, error.found, error.remedy))

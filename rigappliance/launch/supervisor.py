@@ -37,6 +37,7 @@ from rigappliance.launch.snapshot import Snapshot, describe
 from rigappliance.launch.view import View
 from rigappliance.units import format_duration, format_size
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SAMPLE_S = 1.0
 # A dying engine gets this long to say why before the rest of it is ended.
 LAST_WORDS_S = 2.0
@@ -95,6 +96,12 @@ class Supervisor:
         self.exited = asyncio.Event()
         self.gone = asyncio.Event()
         self.log_ended = asyncio.Event()
+        # First of all, so that no signal finds an engine that nobody would stop.
+        for signum in STOP_SIGNALS:
+            if signum == signal.SIGHUP and signal.getsignal(signum) is signal.SIG_IGN:
+                # nohup(1) meant it.
+                continue
+            self.loop.add_signal_handler(signum, self._on_signal, signum)
         # Should the guard itself be killed, the engine's orphans come to us.
         become_subreaper()
         self.before = shared_memory_names()
@@ -117,11 +124,6 @@ class Supervisor:
         self.pump = LogPump(self.engine.log_fd, log, self.view.log, self._on_line)
         self.loop.add_reader(self.engine.log_fd, self._on_log)
         self.loop.add_reader(self.engine.status_fd, self._on_event)
-        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if signum == signal.SIGHUP and signal.getsignal(signum) is signal.SIG_IGN:
-                # nohup(1) meant it.
-                continue
-            self.loop.add_signal_handler(signum, self._on_signal, signum)
         self._spawn(self._sample())
         self._spawn(self._become_ready())
         if self.notifier.watchdog_interval_s:
