@@ -16,7 +16,6 @@ from rich.text import Text
 from rigappliance.launch.logpump import Passthrough
 from rigappliance.launch.phases import Phase
 from rigappliance.launch.snapshot import Snapshot, progress, time_left
-from rigappliance.launch.view import CLOSE_S
 from rigappliance.units import format_duration, format_size
 
 # On two cores the model needs the time more than the picture does.
@@ -114,7 +113,7 @@ class LiveView:
         self._snapshot = None
         self._write(self._erase() + self._partial)
         self._partial = b""
-        self.passthrough.close(CLOSE_S)
+        self.passthrough.close()
 
     def _above(self, data: bytes) -> None:
         self._write(self._erase() + data + self._draw())

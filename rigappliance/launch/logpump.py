@@ -17,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+# At the end, a slow reader gets this long for the rest.
+CLOSE_S = 2.0
 READ_BYTES = 1 << 16
 QUEUE_BYTES = 8 << 20
 # Longer lines reach the tracker cut to this; no marker stands that far out.
@@ -106,7 +108,7 @@ class Passthrough:
             with self._changed:
                 self._queued = 0 if not self._chunks else sum(map(len, self._chunks))
 
-    def close(self, timeout_s: float) -> None:
+    def close(self, timeout_s: float = CLOSE_S) -> None:
         """Give the reader up to ``timeout_s`` for what is queued."""
         with self._changed:
             self._closed = True

@@ -15,8 +15,6 @@ from rigappliance.launch.snapshot import Snapshot, describe
 from rigappliance.units import format_duration, format_size
 
 PREFIX = "rigappliance: "
-# At the end, a slow reader gets this long for the rest.
-CLOSE_S = 2.0
 
 
 class View(Protocol):
@@ -84,8 +82,8 @@ class PlainView:
         self.line(f"[{format_duration(snapshot.elapsed_s)}] {text}")
 
     def close(self) -> None:
-        self.passthrough.close(CLOSE_S)
-        self.words.close(CLOSE_S)
+        self.passthrough.close()
+        self.words.close()
 
 
 def make_view(*, plain: bool = False, quiet: bool = False) -> View:

@@ -273,8 +273,10 @@ def test_an_engine_that_ignores_sigterm_is_ended_in_time(launch: Launch) -> None
     begin_s = time.monotonic()
     launch.running.send_signal(signal.SIGTERM)
     ended = launch.end()
+    elapsed_s = time.monotonic() - begin_s
     assert ended.code == "OK"
-    assert 1.0 < time.monotonic() - begin_s < 5
+    assert elapsed_s > 1.0, "it got its stop_timeout"
+    assert elapsed_s < 5
 
 
 def test_a_second_sigterm_does_not_wait(launch: Launch) -> None:
