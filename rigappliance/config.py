@@ -80,6 +80,16 @@ class ModelConfig(Section):
         False,
         description="Run Python code that comes with the checkpoint. Qwen2.5 needs none.",
     )
+    repository: PlainText = Field(
+        "Qwen/Qwen2.5-72B-Instruct-GPTQ-Int8",
+        pattern=r"^[\w.-]+/[\w.-]+$",
+        description="Where the weights unit downloads the checkpoint from: owner/name on the Hugging Face Hub.",
+    )
+    revision: PlainText = Field(
+        "main",
+        pattern=r"^[\w./-]+$",
+        description="Branch, tag or commit of it; a commit makes every rig's checkpoint the same for ever.",
+    )
 
 
 class EngineConfig(Section):
@@ -159,6 +169,26 @@ class MemoryConfig(Section):
 
     max: MemoryLimit = Field("90%", description="MemoryMax of the service: a share of the RAM or a size.")
     swap: ByteSize = Field(parse_size("128GiB"), description="Size of the swap file; 0B for none.")
+    swap_file: PlainPath = Field(
+        Path("/var/lib/rigappliance.swap"), description="The swap file. `rigappliance swap on` makes and enables it."
+    )
+    swap_priority: Annotated[StrictInt, Field(ge=0, le=32767)] = Field(
+        10, description="Its priority against other swap areas; the highest is used first."
+    )
+    swappiness: Annotated[StrictInt, Field(ge=0, le=200)] = Field(
+        10,
+        description=(
+            "vm.swappiness. Low: on a hard disk a page of the checkpoint comes back in a sequential read, "
+            "a swapped page with a seek."
+        ),
+    )
+    page_cluster: Annotated[StrictInt, Field(ge=0, le=10)] = Field(
+        4,
+        description=(
+            "vm.page-cluster: 2 to this power pages come back from swap in one read. "
+            "A hard disk reads 64 KiB in hardly more time than 4."
+        ),
+    )
 
 
 class HardwareConfig(Section):

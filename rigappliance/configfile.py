@@ -107,7 +107,13 @@ def syntax_mistake(error: Exception, text: str) -> str:
     return str(error).replace("at end of document", f"at line {last}, the end of the document")
 
 
-PATH_KEYS = (("state_dir",), ("model", "path"), ("engine", "python"), ("server", "api_key_file"))
+PATH_KEYS = (
+    ("state_dir",),
+    ("model", "path"),
+    ("engine", "python"),
+    ("server", "api_key_file"),
+    ("memory", "swap_file"),
+)
 
 
 def absolute_paths(tree: Tree, base: Path) -> Tree:

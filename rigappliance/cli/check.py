@@ -14,6 +14,7 @@ from rigappliance.cli.options import config_options, json_option
 from rigappliance.errors import ExitCode
 
 if TYPE_CHECKING:
+    from rigappliance.config import RigConfig
     from rigappliance.preflight import Finding
 
 # Wide enough for paths, for pipes and logs that tell no width.
@@ -21,31 +22,40 @@ PLAIN_WIDTH = 110
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 SYMBOLS = {"ok": "✓", "warn": "!", "fail": "✗"}
 ASCII_SYMBOLS = {"ok": "+", "warn": "!", "fail": "x"}
+# First half of a finding's name.
+GROUPS = ("engine", "checkpoint", "cards", "memory", "state", "port")
 VERDICTS = {"ok": "ready to start", "warn": "ready to start, with warnings", "fail": "not ready to start"}
 
 
 @click.command(name="check")
 @config_options
+@click.option("--config-only", is_flag=True, help="Check the declaration alone, without looking at this machine.")
+@click.option("--only", type=click.Choice(GROUPS), help="Only the findings of one group.")
 @json_option
-def command(config: Path | None, profile: str | None, as_json: bool) -> int:
+def command(config: Path | None, profile: str | None, config_only: bool, only: str | None, as_json: bool) -> int:
     """Say what would go wrong before it does.
 
     Looks at the engine, the checkpoint (headers only), cards, memory, disk and
     port, changes nothing, and starts nothing. Exits with 0 when nothing forbids
     a start, with 10 when the engine is not installed, with 4 for anything else.
+    With --config-only whatever contradicts itself is a wrong configuration: exit 3.
 
     \b
     Examples:
       rigappliance check -c rig.toml
       rigappliance check --profile demo
+      rigappliance check -c rig.toml --config-only
+      rigappliance check -c rig.toml --only checkpoint
       rigappliance check -c rig.toml --json | jq '.findings[] | select(.severity != "ok")'
     """
     from rigappliance.configfile import load_config
     from rigappliance.preflight import engine_missing, read_facts, run_checks, verdict
 
     declared = load_config(config, profile=profile)
+    if config_only:
+        return check_declaration(declared, as_json)
     facts = read_facts(declared)
-    findings = run_checks(declared, facts)
+    findings = [f for f in run_checks(declared, facts) if only is None or f.check.startswith(f"{only}.")]
     result = verdict(findings)
     if as_json:
         report = {
@@ -59,6 +69,23 @@ def command(config: Path | None, profile: str | None, as_json: bool) -> int:
     if result != "fail":
         return int(ExitCode.OK)
     return int(ExitCode.ENGINE_MISSING if engine_missing(findings) else ExitCode.PREFLIGHT)
+
+
+def check_declaration(declared: RigConfig, as_json: bool) -> int:
+    """Raises ``ConfigError`` for the first contradiction, so that it reads like any other mistake in a file."""
+    from rigappliance.errors import ConfigError
+    from rigappliance.preflight.declared import check_declared
+
+    findings = check_declared(declared)
+    wrong = [finding for finding in findings if finding.severity == "fail"]
+    if as_json:
+        report = {"verdict": "fail" if wrong else "ok", "findings": [finding.as_dict() for finding in findings]}
+        click.echo(json.dumps(report, indent=2))
+        return int(ExitCode.CONFIG if wrong else ExitCode.OK)
+    if wrong:
+        raise ConfigError(wrong[0].found, wrong[0].expected, wrong[0].remedy)
+    click.echo("the configuration is valid")
+    return int(ExitCode.OK)
 
 
 def print_table(findings: list[Finding], conclusion: str) -> None:

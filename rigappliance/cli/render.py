@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,10 +21,24 @@ from rigappliance.cli.options import config_options
     type=click.Choice(["json", "shell", "systemd"]),
     default="shell",
     show_default=True,
-    help="A program's input, a script that becomes the engine, or a unit that runs `rigappliance launch`.",
+    help="A program's input, a script that becomes the engine, or the unit that runs `rigappliance launch`.",
 )
-def command(config: Path | None, profile: str | None, form: str) -> None:
-    """Print the engine's command line and environment, or a systemd unit.
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="With --format systemd: write all units and the files beside them below this directory.",
+)
+@click.option("--fetch", is_flag=True, help="With --output: also the unit that downloads the checkpoint.")
+@click.option(
+    "--systemd",
+    "version",
+    type=click.IntRange(min=1),
+    help="Version that will read the units; newer keys are left out.  [default: this machine's]",
+)
+def command(
+    config: Path | None, profile: str | None, form: str, output: Path | None, fetch: bool, version: int | None
+) -> None:
+    """Print the engine's command line and environment, or write systemd units.
 
     Nothing is started and the machine is not looked at. What is declared and not
     passed on is said on stderr.
@@ -31,23 +47,61 @@ def command(config: Path | None, profile: str | None, form: str) -> None:
     Examples:
       rigappliance render -c rig.toml
       rigappliance render -c rig.toml --format json | jq .argv
-      rigappliance render -c rig.toml --format systemd > /etc/systemd/system/rigappliance.service
+      rigappliance render -c rig.toml --format systemd
+      rigappliance render -c rig.toml --format systemd --output files/
     """
     from rigappliance.configfile import load_config
+    from rigappliance.errors import UsageError
     from rigappliance.render.output import as_json, as_shell
-    from rigappliance.render.systemd import render_unit
+    from rigappliance.render.plainhost import host_files
     from rigappliance.render.vllm import render
 
+    if form != "systemd" and (output or fetch or version):
+        raise UsageError(
+            "--output, --fetch or --systemd without --format systemd",
+            "the format that they belong to",
+            "add --format systemd",
+        )
     declared = load_config(config, profile=profile)
     # Also for a unit: what cannot be rendered cannot be launched.
     rendered = render(declared)
-    if form == "systemd":
-        text = render_unit(declared, config, own_program()).removesuffix("\n")
-    else:
-        text = as_json(rendered) if form == "json" else as_shell(rendered)
     for notice in rendered.notices:
         click.echo(f"rigappliance: note: {notice}", err=True)
-    click.echo(text)
+    if form != "systemd":
+        click.echo(as_json(rendered) if form == "json" else as_shell(rendered))
+        return
+    # Without a file the profile alone speaks, also on the host.
+    files = host_files(declared, config, own_program(), fetch=fetch, systemd=version or systemd_version())
+    if output is None:
+        click.echo(files[0].text, nl=False)
+        click.echo(f"rigappliance: note: {len(files) - 1} more files belong to it; --output writes them all", err=True)
+        return
+    for file in files:
+        write(output / file.path.relative_to("/"), file.text)
+
+
+def write(path: Path, text: str) -> None:
+    """Write one file and say so. Raises ``UsageError`` where it cannot be written."""
+    from rigappliance.errors import UsageError
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {path}: {error.strerror}", "a directory that may be written", "name another with --output"
+        ) from error
+    click.echo(path)
+
+
+def systemd_version() -> int | None:
+    """Of this machine, or ``None`` without systemd."""
+    program = shutil.which("systemctl")
+    if program is None:
+        return None
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    found = re.match(r"systemd (\d+)", done.stdout)
+    return int(found[1]) if found else None
 
 
 def own_program() -> Path:

@@ -34,7 +34,7 @@ def check_memory(config: RigConfig, host: HostFacts, model: ModelFacts) -> list[
         return [warn("memory.ram", "the RAM of this machine is unknown", "/proc/meminfo", "mount /proc")]
     findings = [check_ram(config, ram), check_swap(config, host), check_limit(config, ram)]
     if config.engine.device == "cuda":
-        findings.append(check_cuda_host(config, host, ram))
+        findings.append(cuda_host_memory(config, usable(config, host, ram)))
         if model.shards:
             findings.append(check_mapping(host, ram, model))
     else:
@@ -69,7 +69,7 @@ def check_swap(config: RigConfig, host: HostFacts) -> Finding:
         "memory.swap",
         found,
         f"memory.swap: {format_size(declared)}",
-        "make and enable a swap file of that size (fallocate, chmod 600, mkswap, swapon), or set memory.swap",
+        "make and enable it with `rigappliance swap on` as root, or set memory.swap",
     )
 
 
@@ -91,11 +91,10 @@ def usable(config: RigConfig, host: HostFacts, ram: int) -> int:
     return min(ram, memory_limit_bytes(config.memory.max, ram)) + (host.swap_total_bytes or 0)
 
 
-def check_cuda_host(config: RigConfig, host: HostFacts, ram: int) -> Finding:
-    """Host memory of the processes that drive the cards."""
+def cuda_host_memory(config: RigConfig, have: int) -> Finding:
+    """Host memory of the processes that drive the cards, against the ``have`` bytes of RAM and swap that it can get."""
     least = ENGINE_PROCESSES_BYTES + config.ranks * RANK_LEAST_BYTES
     most = ENGINE_PROCESSES_BYTES + config.ranks * RANK_MOST_BYTES
-    have = usable(config, host, ram)
     found = f"{format_size(have)} of usable RAM and swap for {config.ranks} ranks"
     expected = f"{format_size(least)} to {format_size(most)} (measured: 2.2 to 3.4 GB a rank and 1 GB for the server)"
     remedy = f"add swap: {format_size(max(most - have, 0))} more reach the upper figure; or use fewer ranks"

@@ -101,6 +101,9 @@ OUTCOMES: dict[str, Outcome] = {
     "model.path": Outcome("program"),
     "model.name": Outcome("option", "served-model-name", lambda name: [name]),
     "model.trust_remote_code": Outcome("option", "trust-remote-code", only_true),
+    # Whence the checkpoint was brought says nothing to the engine, which gets a directory.
+    "model.repository": Outcome("supervisor"),
+    "model.revision": Outcome("supervisor"),
     "server.host": Outcome("option", "host"),
     "server.port": Outcome("option", "port"),
     "server.api_key_file": Outcome("secret", "VLLM_API_KEY"),

@@ -80,7 +80,38 @@ def test_command_line_prints_json_and_units() -> None:
     assert json.loads(run("--format", "json").stdout)["argv"][1] == "serve"
     unit = run("--format", "systemd", "--profile", "demo")
     assert "[Service]\n" in unit.stdout
-    assert unit.stderr == ""
+    assert unit.stderr == "rigappliance: note: 3 more files belong to it; --output writes them all\n"
+
+
+def test_command_line_writes_the_files_of_a_host(tmp_path: Path) -> None:
+    done = run("--format", "systemd", "--fetch", "--systemd", "252", "--output", str(tmp_path))
+    written = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
+    assert written == {
+        Path("etc/modules-load.d/rigappliance.conf"),
+        Path("etc/sysctl.d/60-rigappliance.conf"),
+        Path("etc/systemd/system/rigappliance-cards.service"),
+        Path("etc/systemd/system/rigappliance-swap.service"),
+        Path("etc/systemd/system/rigappliance-weights.service"),
+        Path("etc/systemd/system/rigappliance.service"),
+        Path("etc/systemd/system/rigappliance.target"),
+        Path("etc/sysusers.d/rigappliance.conf"),
+        Path("etc/tmpfiles.d/rigappliance.conf"),
+    }
+    assert {Path(line).relative_to(tmp_path) for line in done.stdout.splitlines()} == written
+    assert "RestartSteps" not in (tmp_path / "etc/systemd/system/rigappliance.service").read_text(encoding="utf-8")
+
+
+def test_command_line_says_which_directory_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "etc").write_text("")
+    done = run("--format", "systemd", "--output", str(tmp_path))
+    assert done.returncode == ExitCode.USAGE
+    assert "cannot write" in done.stderr
+
+
+def test_command_line_refuses_options_of_another_format(tmp_path: Path) -> None:
+    done = run("--output", str(tmp_path))
+    assert done.returncode == ExitCode.USAGE
+    assert "--format systemd" in done.stderr
 
 
 def test_command_line_refuses_a_removed_option(tmp_path: Path) -> None:
