@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from rigappliance.facts.gpu import CardFacts, GpuFacts, card_memory_used_bytes, 
 from tests.unit.facts.fake_nvml import MIB, FakeNvml, rig_card
 
 Install = Callable[..., FakeNvml]
+RECORDINGS = Path(__file__).resolve().parents[2] / "recordings"
 
 
 @pytest.fixture
@@ -50,6 +54,36 @@ def test_eight_cards_on_risers(install: Install) -> None:
         power_limit_w=170.0,
     )
     assert fake.open == 0, "NVML is closed again"
+
+
+def test_what_a_real_driver_answers(install: Install) -> None:
+    recorded = json.loads((RECORDINGS / "nvml-h100.json").read_text(encoding="utf-8"))
+    structured = {name: SimpleNamespace(**v) if isinstance(v, dict) else v for name, v in recorded.items()}
+    fake = install({name: value for name, value in structured.items() if name.startswith("nvmlDevice")})
+    fake.nvmlSystemGetDriverVersion = lambda: structured["nvmlSystemGetDriverVersion"]  # type: ignore[method-assign]
+    facts = read_gpu_facts()
+    assert facts == GpuFacts(
+        driver_version="580.159.04",
+        cuda_version="13.0",
+        cards=(
+            CardFacts(
+                index=0,
+                uuid="GPU-00000000-0000-0000-0000-000000000000",
+                name="NVIDIA H100 80GB HBM3",
+                compute_capability=(9, 0),
+                memory_total_bytes=85520809984,
+                memory_used_bytes=503316480,
+                memory_free_bytes=85017493504,
+                pcie_generation=5,
+                pcie_generation_max=5,
+                pcie_width=16,
+                pcie_width_max=16,
+                bus_id="00000000:00:06.0",
+                temperature_c=46,
+                power_limit_w=700.0,
+            ),
+        ),
+    )
 
 
 QUERIES = {

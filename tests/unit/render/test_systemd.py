@@ -19,6 +19,7 @@ from rigappliance.render.unittable import Setting, unit_settings
 FINAL_EXITS = (ExitCode.USAGE, ExitCode.CONFIG, ExitCode.PREFLIGHT, ExitCode.BUSY, ExitCode.ENGINE_MISSING)
 PROGRAM = Path("/bin/true")
 CONFIG = Path("/etc/rig.toml")
+RECORDINGS = Path(__file__).resolve().parents[2] / "recordings"
 
 
 def unit(name: str = ENGINE, systemd: int | None = None, **tree: Any) -> dict[str, list[str]]:
@@ -164,6 +165,15 @@ def test_every_reason_is_a_comment_above_its_setting() -> None:
         "# Swap is where most of the engine's pages are while it runs."
     )
     assert all(line.startswith(("#", "[")) or "=" in line or not line for line in lines)
+
+
+def test_the_cards_of_older_and_newer_drivers_are_let_in() -> None:
+    allowed = {value.removeprefix("char-").split()[0] for value in unit()["DeviceAllow"]}
+    recorded = (RECORDINGS / "proc-devices-driver-580.txt").read_text(encoding="utf-8")
+    names = {line.split()[1] for line in recorded.splitlines()[1:]}
+    # Fabrics between servers' cards, which a rig has not.
+    assert names - allowed == {"nvidia-nvswitch", "nvidia-nvlink", "nvidia-caps-imex-channels"}
+    assert "nvidia-frontend" in allowed
 
 
 def test_every_relaxation_is_named() -> None:
