@@ -6,22 +6,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 ENGINE := .engine
 
-.PHONY: demo test unit lint format setup engine packages clean
+.PHONY: demo test unit lint format setup engine packages test-packages clean
 
 demo: setup engine
 	$(BIN)/rigappliance demo
 
-test: setup engine
+test: test-packages setup engine
 	$(BIN)/pytest
 
 unit: setup
-	$(BIN)/pytest -m "not engine"
+	$(BIN)/pytest tests/unit -m "not engine"
 
-lint: setup
+lint: test-packages setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/shellcheck tools/lock tools/engine-env .ci/run
+	$(BIN)/shellcheck tools/lock tools/engine-env tools/packages tools/nix-check .ci/run
+	tools/nix-check
+	tools/lock check
 
 format: setup
 	$(BIN)/ruff format .
@@ -34,6 +36,9 @@ setup: $(VENV)/.complete
 packages:
 	@tools/packages
 
+test-packages: packages
+	@tools/packages test
+
 $(VENV)/.complete: pyproject.toml | packages
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
@@ -43,4 +48,4 @@ engine: packages
 	@PYTHON=$(PYTHON) tools/engine-env $(ENGINE)
 
 clean:
-	rm -rf $(VENV) $(ENGINE) .rigappliance .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(ENGINE) .tools .rigappliance .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -60,7 +60,7 @@ def test_what_a_real_driver_answers(install: Install) -> None:
     recorded = json.loads((RECORDINGS / "nvml-h100.json").read_text(encoding="utf-8"))
     structured = {name: SimpleNamespace(**v) if isinstance(v, dict) else v for name, v in recorded.items()}
     fake = install({name: value for name, value in structured.items() if name.startswith("nvmlDevice")})
-    fake.nvmlSystemGetDriverVersion = lambda: structured["nvmlSystemGetDriverVersion"]  # type: ignore[method-assign]
+    setattr(fake, "nvmlSystemGetDriverVersion", lambda: structured["nvmlSystemGetDriverVersion"])  # noqa: B010
     facts = read_gpu_facts()
     assert facts == GpuFacts(
         driver_version="580.159.04",
