@@ -34,16 +34,16 @@ EXIT_CODE_MEANINGS: dict[ExitCode, str] = {
     ExitCode.INTERNAL: "a defect of rigappliance itself",
     ExitCode.USAGE: "the command line is wrong",
     ExitCode.CONFIG: "the configuration is wrong",
-    ExitCode.PREFLIGHT: "a fact of this machine or of the checkpoint forbids the start",
+    ExitCode.PREFLIGHT: "a fact of this machine or of the checkpoint forbids the start, the swap file or the download",
     ExitCode.START_FAILED: "the engine left before it was ready",
     ExitCode.HUNG: "the engine stopped making progress",
     ExitCode.DIED: "the engine, or one of its processes, died after it had been ready",
     ExitCode.TIMED_OUT: "`wait` reached its timeout",
-    ExitCode.BUSY: "another launch holds the state directory",
+    ExitCode.BUSY: "another launch holds the state directory, `swap` the swap file, or `fetch` the checkpoint",
     ExitCode.ENGINE_MISSING: "the engine is not installed where the configuration says",
-    ExitCode.NOT_RUNNING: "`status` or `ask` found no running engine",
-    ExitCode.REQUEST_FAILED: "the engine answered a request with an error",
-    ExitCode.INTERRUPTED: "stopped by SIGINT or SIGTERM before it was ready",
+    ExitCode.NOT_RUNNING: "`status` or `ask` found no running engine; `swap status`: swap is not active as declared",
+    ExitCode.REQUEST_FAILED: "the engine, or for `fetch` the model hub, answered a request with an error or not at all",
+    ExitCode.INTERRUPTED: "stopped by SIGINT or SIGTERM before it was ready, or done",
 }
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import click
@@ -52,6 +48,7 @@ def command(
     """
     from rigappliance.configfile import load_config
     from rigappliance.errors import UsageError
+    from rigappliance.render.host import own_program, systemd_version
     from rigappliance.render.output import as_json, as_shell
     from rigappliance.render.plainhost import host_files
     from rigappliance.render.vllm import render
@@ -92,21 +89,3 @@ def write(path: Path, text: str) -> None:
             f"cannot write {path}: {error.strerror}", "a directory that may be written", "name another with --output"
         ) from error
     click.echo(path)
-
-
-def systemd_version() -> int | None:
-    """Of this machine, or ``None`` without systemd."""
-    program = shutil.which("systemctl")
-    if program is None:
-        return None
-    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
-    found = re.match(r"systemd (\d+)", done.stdout)
-    return int(found[1]) if found else None
-
-
-def own_program() -> Path:
-    """The command of this installation: beside its interpreter, on the PATH, or where a package would put it."""
-    from rigappliance.render.systemd import PROGRAM
-
-    beside = Path(sys.executable).parent / "rigappliance"
-    return beside if beside.exists() else Path(shutil.which("rigappliance") or PROGRAM)

@@ -152,6 +152,13 @@ USAGE_ROWS = [
     Row("timeout of centuries", "wait --timeout 9999999h", USAGE, ("--timeout is '9999999h'", "a year at most")),
     Row("another scheme", "wait --url ftp://rig", USAGE, ("'ftp://rig' is no endpoint", "http://rig-07:8000", "--url")),
     Row("half an IPv6 address", "wait --url http://[::1", USAGE, ("'http://[::1' is no endpoint", "correct --url")),
+    Row("group like no other", "check --only disks", USAGE, ("--only: 'disks'", "one of engine, checkpoint", "--help")),
+    Row(
+        "uninstall that keeps and deletes",
+        "uninstall --dry-run --keep-state --delete-checkpoint",
+        USAGE,
+        ("--keep-state and --delete-checkpoint together", "one of them", "leave one out"),
+    ),
     Row("port 0", "ask --url http://rig:0 hi", USAGE, ("'http://rig:0' is no endpoint", "correct --url")),
 ]
 
@@ -340,6 +347,53 @@ ENGINE_ROWS = [
     ),
 ]  # fmt: skip
 
+# With --dry-run, so that nothing can come of a row that is not refused.
+INSTALL = "install --dry-run -c {config}"
+INSTALL_ROWS = [
+    Row(
+        "install a file that is missing", "install --dry-run -c no.toml", CONFIG,
+        ("no.toml: No such file", "a TOML or JSON file", "--config"),
+    ),
+    Row("install an unknown key", INSTALL, CONFIG, ("unknown key 'xyzzy'", "remove it"), {"xyzzy": 1}),
+    Row(
+        "install an open API", INSTALL, CONFIG,
+        ("0.0.0.0 is reachable from other machines", "a key, or a loopback address", "set server.api_key_file"),
+        {"server": {"host": "0.0.0.0"}},
+    ),
+    Row(
+        "install a limit that is none", INSTALL, CONFIG, ("memory.max 2GB is more than hardware.ram", "lower memory"),
+        {"memory": {"max": "2GB"}},
+    ),
+    Row(
+        "install an option that is gone", INSTALL, CONFIG, ("'swap-space', which vLLM 0.32.0 no longer has",),
+        {"engine": {"options": {"swap-space": 4}}},
+    ),
+    Row(
+        "install what a unit cannot hold", INSTALL, CONFIG, ("has a line break", "text on one line"),
+        {"model": {"name": "a\nb"}},
+    ),
+    Row(
+        "install what others may write", INSTALL, PREFLIGHT,
+        ("{config} can be changed by others than root", "only root may write to", "install -D -o root"),
+        arrange=lambda place: place.config.chmod(0o666),
+    ),
+    Row(
+        "uninstall what is not there", "uninstall --dry-run", ExitCode.NOT_RUNNING,
+        ("nothing is installed here", "`rigappliance install` installed", "if that is what you wanted"),
+    ),
+    *(
+        Row(f"only the declaration: {name}", "check --config-only -c {config}", CONFIG, fragments, declare)
+        for name, fragments, declare in (
+            ("limit", ("memory.max 2GB is more than", "a share such as 90%", "lower"), {"memory": {"max": "2GB"}}),
+            ("API", ("server.host :: is reachable", "a key, or a loopback", "write a key"), {"server": {"host": "::"}}),
+            (
+                "swap", ("of usable RAM and swap for 8 ranks", "a rank", "add swap"),
+                {"engine": {"device": "cuda", "tensor_parallel": 8}, "hardware": {"cards": 8}},
+            ),
+        )
+    ),
+]  # fmt: skip
+
 # What `check` foresees with the same words and the same exit code.
 FORESEEN_ROWS = [
     Row(
@@ -492,7 +546,7 @@ RUN_ROWS = [
     ),
 ]  # fmt: skip
 
-ROWS = [*USAGE_ROWS, *FILE_ROWS, *KEY_ROWS, *VALUE_ROWS, *ENGINE_ROWS, *FORESEEN_ROWS, *RUN_ROWS]
+ROWS = [*USAGE_ROWS, *FILE_ROWS, *KEY_ROWS, *VALUE_ROWS, *ENGINE_ROWS, *INSTALL_ROWS, *FORESEEN_ROWS, *RUN_ROWS]
 BY_NAME = {row.name: row for row in ROWS}
 # These write below the directory that the row names.
 WRITING = ("launch", "demo")

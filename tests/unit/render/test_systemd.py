@@ -49,7 +49,8 @@ def test_engine_defaults() -> None:
 
 def test_exit_codes_decide_about_another_start() -> None:
     assert unit()["RestartPreventExitStatus"] == [" ".join(str(int(code)) for code in FINAL_EXITS)]
-    assert unit()["SuccessExitStatus"] == [str(int(ExitCode.INTERRUPTED))]
+    for name in (ENGINE, SWAP, WEIGHTS):
+        assert unit(name)["SuccessExitStatus"] == [str(int(ExitCode.INTERRUPTED))]
     # A download that is running elsewhere ends by itself.
     final = [str(int(code)) for code in FINAL_EXITS if code != ExitCode.BUSY]
     assert unit(WEIGHTS)["RestartPreventExitStatus"] == [" ".join(final)]

@@ -1,0 +1,43 @@
+"""Stopping on a signal: noticed at the next look, so that nothing is left half-written."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rigappliance.errors import InterruptedStartError
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Stop:
+    """Remembers the first signal."""
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Within, the signals only set ``signum``. An ignored SIGHUP (``nohup``) stays ignored."""
+        before = {signum: signal.getsignal(signum) for signum in SIGNALS}
+        for signum in SIGNALS:
+            if signum != signal.SIGHUP or before[signum] is not signal.SIG_IGN:
+                signal.signal(signum, self.request)
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    def request(self, signum: int, _: object = None) -> None:
+        self.signum = self.signum or signum
+
+    def check(self) -> None:
+        """Raises ``InterruptedStartError`` once a signal has come."""
+        if self.signum is not None:
+            raise InterruptedStartError(
+                f"stopped on {signal.Signals(self.signum).name}",
+                "",
+                "call `rigappliance fetch` again: it keeps every whole file and goes on with the others",
+            )

@@ -1,0 +1,114 @@
+# The names that tests/nix evaluates with: the modules under an evaluation bench, with packages that
+# stand for the real ones.
+{ bench, tools }:
+let
+  lib = import (tools + "/lib.nix") { inherit bench; };
+  root = ../..;
+
+  standIns =
+    { pkgs, ... }:
+    let
+      standIn = name: attributes: pkgs.runCommand name attributes "exit 1";
+    in
+    {
+      services.rigappliance = {
+        package = lib.mkDefault (standIn "rigappliance" { });
+        enginePackage = lib.mkDefault (standIn "engine" { });
+        toolchain.package = lib.mkDefault (
+          standIn "toolchain" {
+            passthru.path = [ pkgs.ninja ];
+            passthru.environment.CC = "/stand-in/cc";
+          }
+        );
+      };
+    };
+in
+rec {
+  inherit lib;
+
+  # The modules alone, on a machine of whose parts only those are declared that NixOS insists on.
+  appliance = {
+    imports = [
+      (root + "/nixos/modules")
+      standIns
+    ];
+    services.rigappliance.enable = true;
+    fileSystems."/" = {
+      device = "/dev/disk/by-label/root";
+      fsType = "ext4";
+    };
+    boot.loader.grub.device = "/dev/sda";
+  };
+
+  # The rig as it is for everybody.
+  rig.imports = [
+    (root + "/nixos/modules")
+    (root + "/nixos/hosts/rig")
+    standIns
+  ];
+
+  # The rig with the key of somebody who administers it.
+  host = {
+    imports = [ rig ];
+    users.users.operator.openssh.authorizedKeys.keys = [ "ssh-ed25519 AAAA operator" ];
+  };
+
+  # A driver of a version, which the bench's old package set has not.
+  driver =
+    version:
+    { pkgs, ... }:
+    {
+      services.rigappliance.gpu.driverPackage = pkgs.runCommand "nvidia-x11-${version}" {
+        inherit version;
+        pname = "nvidia-x11";
+      } "exit 1";
+    };
+
+  system = modules: import (tools + "/nixos.nix") { inherit bench modules; };
+  config = modules: (system modules).config;
+
+  # What the appliance's own assertions and warnings say, those of NixOS left out: each of them would
+  # have to be evaluated.
+  findings =
+    modules:
+    let
+      evaluated = system modules;
+      isOwn = definition: lib.hasSuffix "/nixos/modules/assertions.nix" (toString definition.file);
+      own =
+        option:
+        lib.concatMap (definition: definition.value) (lib.filter isOwn option.definitionsWithLocations);
+    in
+    {
+      refused = map (failed: failed.message) (
+        lib.filter (assertion: !assertion.assertion) (own evaluated.options.assertions)
+      );
+      warned = own evaluated.options.warnings;
+    };
+
+  # All that NixOS asserts, and not only the appliance.
+  allRefused =
+    modules:
+    map (failed: failed.message) (
+      lib.filter (assertion: !assertion.assertion) (config modules).assertions
+    );
+
+  unitTexts =
+    modules:
+    lib.mapAttrs (_: unit: unit.text) (
+      lib.filterAttrs (name: _: lib.hasPrefix "rigappliance" name) (config modules).systemd.units
+    );
+
+  # The path of the derivation, which is made and not built.
+  instantiate = derivation: builtins.unsafeDiscardStringContext derivation.drvPath;
+
+  # A VM test under NixOS's test driver.
+  vmTest =
+    name:
+    (system [ appliance ])._module.args.pkgs.testers.runNixOSTest {
+      imports = [ (root + "/nixos/tests/${name}.nix") ];
+      defaults.imports = [
+        (root + "/nixos/modules")
+        standIns
+      ];
+    };
+}
