@@ -17,12 +17,15 @@ let
     common:
     let
       default = name: common.${name} or null;
+      defaultText = lib.literalMD (
+        if common == { } then "the card's own" else "that of all cards, or else the card's own"
+      );
     in
     {
       powerLimitWatts = mkOption {
         type = types.nullOr types.int;
         default = default "powerLimitWatts";
-        defaultText = lib.literalMD "that of all cards, or the card's own";
+        inherit defaultText;
         description = ''
           Most power that a card may draw, in watts. Generation waits for memory and PCIe, so that a
           card gives up little speed for much heat.
@@ -31,7 +34,7 @@ let
       targetTemperatureCelsius = mkOption {
         type = types.nullOr (types.ints.between 40 95);
         default = default "targetTemperatureCelsius";
-        defaultText = lib.literalMD "that of all cards, or the card's own";
+        inherit defaultText;
         description = "Degrees Celsius that a card keeps to with its fans and clocks.";
       };
     };

@@ -88,45 +88,53 @@ def test_the_index_is_the_one_that_pip_uses(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_right_hash_is_compared_with_the_statement_and_the_bytes(served: Index) -> None:
-    (result,) = verify(lock(package()), download_all=True)
+    (result,) = verify(lock(package()), download="all")
     assert (result.wrong, result.served_bytes, result.served_sha256) == ("", len(CONTENT), DIGEST)
 
 
 def test_an_index_without_json_will_do(served: Index) -> None:
     served.as_html = True
-    (result,) = verify(lock(package()), download_all=True)
+    (result,) = verify(lock(package()), download="all")
     assert (result.wrong, result.served_bytes) == ("", len(CONTENT))
     assert result.stated and result.stated.size_bytes == len(CONTENT)
 
 
 def test_a_changed_hash_is_seen_by_the_statement(served: Index) -> None:
-    (result,) = verify(lock(package(digest="0" * 64)), download_all=True)
+    (result,) = verify(lock(package(digest="0" * 64)), download="all")
     assert result.wrong == f"the index states {DIGEST}, locked is {'0' * 64}"
     assert "WRONG one-1-py3-none-any.whl: the index states" in table([result])
 
 
+def test_the_statement_alone_is_enough_to_see_it(served: Index) -> None:
+    (result,) = verify(lock(package(digest="0" * 64)), download="none")
+    assert result.wrong
+    assert result.served_bytes is None
+    assert served.asked == ["/simple/one/"]
+    assert table([result]).startswith("0 files downloaded, 0 bytes; 1 hashes compared")
+
+
 def test_changed_bytes_are_seen_behind_a_right_statement(served: Index) -> None:
     served.content = CONTENT.replace(b"bytes", b"other")
-    (result,) = verify(lock(package()), download_all=True)
+    (result,) = verify(lock(package()), download="all")
     assert result.wrong == f"the file served has {sha256(served.content).hexdigest()}, locked is {DIGEST}"
     assert "| one 1 | one-1-py3-none-any.whl | 20000 | no |" in table([result])
 
 
 def test_a_file_that_the_index_lacks_is_wrong(served: Index) -> None:
-    (result,) = verify(lock(package(file="one-1-cp312-cp312-manylinux1_x86_64.whl")), download_all=True)
+    (result,) = verify(lock(package(file="one-1-cp312-cp312-manylinux1_x86_64.whl")), download="all")
     assert result.wrong == "the index has no such file"
 
 
 def test_a_broken_connection_is_no_wrong_hash(served: Index) -> None:
     served.announced_bytes = len(CONTENT) + 1
     with pytest.raises(OSError, match="ended after 20000 of 20001 bytes"):
-        verify(lock(package()), download_all=True)
+        verify(lock(package()), download="all")
     assert served.asked.count("/files/one-1-py3-none-any.whl") == index.TRIES
 
 
 def test_a_package_that_the_index_lacks_is_asked_for_once(served: Index) -> None:
     with pytest.raises(OSError, match="404"):
-        verify(lock(package("two")), download_all=True)
+        verify(lock(package("two")), download="all")
     assert served.asked == ["/simple/two/"]
 
 

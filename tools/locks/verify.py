@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import Literal
 
 from tools.locks.index import IndexedFile, files_of, index_url, opened, tried
 from tools.locks.lockfile import Lock, Package
@@ -39,13 +40,17 @@ class Result:
         return ""
 
 
-def verify(lock: Lock, download_all: bool) -> list[Result]:
+Download = Literal["none", "sample", "all"]
+
+
+def verify(lock: Lock, download: Download) -> list[Result]:
     """Every file's hash against the index's statement, and some or all against the bytes. Raises ``OSError``."""
     index = index_url()
     with ThreadPoolExecutor(AT_ONCE) as pool:
         stated = list(pool.map(lambda package: _stated(index, package), lock.packages))
         pairs = list(zip(lock.packages, stated, strict=True))
-        wanted = {package.name for package in (lock.packages if download_all else sample(pairs))}
+        chosen = {"none": [], "sample": sample(pairs), "all": lock.packages}[download]
+        wanted = {package.name for package in chosen}
         return list(pool.map(lambda pair: _result(pair[0], pair[1], pair[0].name in wanted), pairs))
 
 
@@ -93,15 +98,15 @@ def _served(url: str) -> tuple[int, str]:
 
 def table(results: list[Result]) -> str:
     """The files downloaded, a row each, and what disagreed."""
-    rows = ["| package | file | bytes | ok |", "|---|---|---:|---|"]
     downloaded = [result for result in results if result.served_bytes is not None]
+    rows = ["| package | file | bytes | ok |", "|---|---|---:|---|"] if downloaded else []
     for result in sorted(downloaded, key=lambda result: -(result.served_bytes or 0)):
         file, ok = result.package.files[0].file, "no" if result.wrong else "yes"
         rows.append(f"| {result.package.name} {result.package.version} | {file} | {result.served_bytes} | {ok} |")
     total = sum(result.served_bytes or 0 for result in downloaded)
     known = sum(result.stated.size_bytes or 0 for result in results if result.stated)
+    rows += [""] if downloaded else []
     rows += [
-        "",
         f"{len(downloaded)} files downloaded, {total} bytes; {len(results)} hashes compared with the index, "
         f"{known} bytes in all; {sum(bool(result.wrong) for result in results)} wrong",
     ]
