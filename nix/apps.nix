@@ -1,4 +1,4 @@
-# `nix run .#launch -- -c rig.toml` and its like: the program with this flake's engine and toolchain.
+# `nix run .#launch -- -c rig.toml` and its like: the program, its engine and its toolchain.
 {
   lib,
   pkgs,

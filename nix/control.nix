@@ -1,4 +1,4 @@
-# The control plane: the `rigappliance` program, and an environment with the tools of its developers.
+# The control plane: the `rigappliance` program, and an environment with its developers' tools.
 {
   lib,
   pkgs,

@@ -130,7 +130,7 @@ made.env.overrideAttrs (old: {
     cudaVersion = lib.versions.majorMinor locked.nvidia-cuda-runtime.version;
   };
   meta = (old.meta or { }) // {
-    description = "Python environment with vLLM ${version} and the CUDA libraries that it was built for";
+    description = "Python environment with vLLM ${version} and the CUDA that it was built for";
     mainProgram = "vllm";
     platforms = [ "x86_64-linux" ];
   };

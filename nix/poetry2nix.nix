@@ -9,7 +9,11 @@ let
   poetry = poetry2nix.lib.mkPoetry2Nix {
     pkgs = pkgs // {
       # It asks every licence for its SPDX identifier; today some of lib.licenses are functions.
-      lib = lib.extend (_: previous: { licenses = lib.filterAttrs (_: lib.isAttrs) previous.licenses; });
+      lib = lib.extend (
+        _: previous: {
+          licenses = lib.filterAttrs (_: licence: lib.isAttrs licence) previous.licenses;
+        }
+      );
     };
   };
 
@@ -18,9 +22,8 @@ let
     name:
     lib.toLower (lib.concatStringsSep "-" (lib.filter lib.isString (builtins.split "[-_.]+" name)));
 
-  # What installs a wheel is nixpkgs' own, from the unchanged package set. With packages of the lock
-  # in their place, nixpkgs would bootstrap its installer from a locked `packaging`, which is a wheel
-  # and cannot be built.
+  # What installs a wheel is nixpkgs' own, from the unchanged package set. Otherwise nixpkgs would
+  # bootstrap its installer from the locked `packaging`, which is a wheel and cannot be built.
   nixpkgsTools =
     python: _: _:
     lib.filterAttrs (name: _: lib.hasSuffix "Hook" name) python.pkgs
@@ -39,40 +42,43 @@ let
   # poetry2nix takes these from nixpkgs even where the lock has them: back to the lock.
   lockedTools =
     lock: final: _:
+    let
+      isTool =
+        package:
+        lib.elem (normalise package.name) [
+          "cython"
+          "flit"
+          "hatch-vcs"
+          "hatchling"
+          "pbr"
+          "pdm-backend"
+          "setuptools"
+          "setuptools-scm"
+        ];
+      made =
+        package:
+        final.mkPoetryDep (
+          package
+          // {
+            pwd = throw "${package.name} is no local package";
+            pos = null;
+            source = package.source or null;
+            sourceSpec = { };
+            pythonPackages = final;
+            preferWheels = true;
+          }
+        );
+    in
     lib.listToAttrs (
-      map
-        (
-          package:
-          lib.nameValuePair (normalise package.name) (
-            final.mkPoetryDep (
-              package
-              // {
-                pwd = throw "${package.name} is no local package";
-                pos = null;
-                source = package.source or null;
-                sourceSpec = { };
-                pythonPackages = final;
-                preferWheels = true;
-              }
-            )
-          )
-        )
-        (
-          lib.filter (
-            package:
-            lib.elem (normalise package.name) [
-              "cython"
-              "flit"
-              "hatch-vcs"
-              "hatchling"
-              "pbr"
-              "pdm-backend"
-              "setuptools"
-              "setuptools-scm"
-            ]
-          ) lock.package
-        )
+      map (package: lib.nameValuePair (normalise package.name) (made package)) (
+        lib.filter isTool lock.package
+      )
     );
+
+  readLock = projectDir: lib.importTOML (projectDir + "/poetry.lock");
+
+  # Whether a locked package is wanted without any extra.
+  isRequired = package: !(package.optional or false);
 
   # Arguments that all projects have in common. `overlay` changes locked packages.
   arguments =
@@ -91,7 +97,7 @@ let
       overrides = poetry.overrides.withoutDefaults (
         lib.composeManyExtensions [
           (nixpkgsTools python)
-          (lockedTools (lib.importTOML (projectDir + "/poetry.lock")))
+          (lockedTools (readLock projectDir))
           overlay
         ]
       );
@@ -105,38 +111,41 @@ let
   # reach and takes what the lock lacks from nixpkgs, without a word; and it would build from source
   # what has no wheel for the target.
   checked =
-    what: locked: packages:
+    projectDir: isWanted: packages:
     let
-      missing = lib.subtractLists (labels packages) (labels locked);
-      surplus = lib.subtractLists (labels locked) (labels packages);
-      fromSource = lib.filter (package: !lib.hasSuffix ".whl" (package.src.name or "")) packages;
-      names = lib.concatMapStringsSep ", " (package: package.name or package);
+      lock = "${toString projectDir}/poetry.lock";
+      locked = lib.filter isWanted (readLock projectDir).package;
+      # Without the interpreter, and without the project's own scripts, which have no version.
+      modules = lib.filter (package: package ? pythonModule && package ? version) packages;
+
+      complaints = lib.filterAttrs (_: names: names != [ ]) {
+        "locked, but not in the environment" = lib.subtractLists (labels modules) (labels locked);
+        "in the environment, but not locked" = lib.subtractLists (labels locked) (labels modules);
+        "would be built from source" = map (package: package.name) (
+          lib.filter (package: !lib.hasSuffix ".whl" (package.src.name or "")) modules
+        );
+      };
+      text = lib.concatStringsSep "; " (
+        lib.mapAttrsToList (what: names: "${what}: ${toString names}") complaints
+      );
     in
-    lib.throwIf (missing != [ ]) "${what}: locked, but not in the environment: ${names missing}" (
-      lib.throwIf (surplus != [ ]) "${what}: in the environment, but not locked: ${names surplus}" (
-        lib.throwIf (fromSource != [ ]) "${what}: would be built from source: ${names fromSource}" packages
-      )
-    );
-
-  # Without the interpreter, and without the scripts of the project itself, which have no version.
-  modulesOf = lib.filter (package: package ? pythonModule && package ? version);
-
-  # Whether the lock's package is in without any extra.
-  required = package: !(package.optional or false);
+    lib.throwIf (complaints != { }) "${lock}: ${text}" modules;
 in
 {
   inherit normalise;
 
-  # A Python environment of everything that is locked.
+  # A Python environment of what the project requires, and of what the extras require.
   mkEnv =
-    { projectDir, ... }@project:
+    {
+      projectDir,
+      extras ? [ ],
+      ...
+    }@project:
     let
-      lock = lib.importTOML (projectDir + "/poetry.lock");
       made = poetry.mkPoetryPackages (arguments project);
-      modules = modulesOf made.poetryPackages;
-      packages = checked "${toString projectDir}/poetry.lock" (lib.filter (
-        package: required package || project.extras or [ ] != [ ]
-      ) lock.package) modules;
+      # All extras or none is all that is asked for.
+      isWanted = package: isRequired package || extras != [ ];
+      packages = checked projectDir isWanted made.poetryPackages;
     in
     {
       inherit packages;
@@ -145,29 +154,10 @@ in
 
   # The project as a program. Further arguments go to buildPythonPackage.
   mkApplication =
-    {
-      projectDir,
-      python,
-      extras ? [ ],
-      overlay ? _: _: { },
-      ...
-    }@project:
+    { projectDir, python, ... }@project:
     let
-      lock = lib.importTOML (projectDir + "/poetry.lock");
-      app = poetry.mkPoetryApplication (
-        arguments {
-          inherit
-            projectDir
-            python
-            extras
-            overlay
-            ;
-        }
-        // removeAttrs project [ "overlay" ]
-      );
-      modules = modulesOf app.requiredPythonModules;
+      app = poetry.mkPoetryApplication (arguments { inherit projectDir python; } // project);
+      modules = checked projectDir isRequired app.requiredPythonModules;
     in
-    lib.deepSeq (labels (
-      checked "${toString projectDir}/poetry.lock" (lib.filter required lock.package) modules
-    )) app;
+    lib.deepSeq (labels modules) app;
 }

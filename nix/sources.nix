@@ -1,4 +1,4 @@
-# Some files and folders of this repository, named from its root, without what Python leaves in them.
+# Some files and folders of this repository, named from its root, without what tools leave in them.
 # An edit elsewhere rebuilds nothing that was made of them.
 { lib }:
 names:

@@ -20,9 +20,10 @@ let
     output: name:
     let
       package =
-        cudaPackages.${name} or (
-          if isReal then throw "nixpkgs: ${setName} has no ${name}, which the engine compiles with" else null
-        );
+        cudaPackages.${name}
+          or (lib.throwIf isReal "${setName} of nixpkgs has no ${name}, which kernels are compiled with"
+            null
+          );
     in
     lib.optional (package != null) (lib.getOutput output package);
 
@@ -84,9 +85,9 @@ let
   ];
 
   environment = {
-    # Triton, torch.compile and FlashInfer take the compiler from here. A bare gcc of the store finds
-    # neither the C library nor its start files; this is the wrapped one. FlashInfer hands it on to
-    # nvcc, which knows gcc by its name.
+    # Triton, torch.compile and FlashInfer take the compiler from here. A bare gcc of the store
+    # finds neither the C library nor its start files; this is the wrapped one. FlashInfer hands it
+    # on to nvcc, which knows gcc by its name.
     CC = "${cc}/bin/gcc";
     CXX = "${cc}/bin/g++";
 
@@ -121,7 +122,7 @@ let
   };
 in
 lib.throwIf ((cudaPackages.cudaMajorMinorVersion or cudaVersion) != cudaVersion)
-  "nixpkgs has no ${setName}, and the engine's wheels are for CUDA ${cudaVersion}; lock other wheels or take another nixpkgs"
+  "nixpkgs has no ${setName}; the engine's wheels are for CUDA ${cudaVersion}: take another of either"
   (
     pkgs.buildEnv {
       name = "rigappliance-toolchain-cuda-${cudaVersion}";

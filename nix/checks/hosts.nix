@@ -1,5 +1,5 @@
-# Every host, and each rig of the template: its settings, as the package itself checks them while the
-# system is built. `nix flake check` looks at the hosts themselves.
+# Every host, and each rig of the template: its settings, as the package itself checks them while
+# the system is built. `nix flake check` looks at the hosts themselves.
 {
   lib,
   nixpkgs,

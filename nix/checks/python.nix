@@ -55,8 +55,8 @@ let
 
   tests = "tests/unit tests/nix/test_flake_lock.py";
 
-  # What the sandbox of a build cannot show: systemd-analyze looks at the machine that it runs on, and
-  # there are no programs in /usr/bin.
+  # What the sandbox of a build cannot show: systemd-analyze looks at the machine that it runs on,
+  # and there are no programs in /usr/bin.
   notHere = lib.concatStringsSep " or " [
     "test_systemd_accepts_the_units"
     "test_exposure"

@@ -12,6 +12,7 @@ import ../../nix/units.nix {
     inherit (cfg) settings;
     configFile = "${cfg.configFile}";
     program = lib.getExe' cfg.package "rigappliance";
+    systemctl = "${config.systemd.package}/bin/systemctl";
     needs =
       lib.optional cfg.swap.enable "rigappliance-swap.service"
       ++ lib.optional cfg.weights.enable "rigappliance-weights.service"

@@ -5,6 +5,7 @@
   settings,
   configFile,
   program,
+  systemctl,
   needs,
 }:
 let
@@ -60,6 +61,7 @@ in
       settings.profile
     ]
   );
+  inherit systemctl;
   user = "rigappliance";
   memory_max = memoryMax settings.memory.max;
   state_directory = only (dirOf state == "/var/lib") (quoted (baseNameOf state));

@@ -79,6 +79,7 @@ def variables(config: RigConfig, config_file: Path | None, program: Path, needs:
         "paths": " ".join(quoted(str(path)) for path in (state, model)),
         "program": argument(str(program.absolute())),
         "arguments": " ".join(argument(word) for word in arguments(config, config_file)),
+        "systemctl": "/usr/bin/systemctl",
         "user": USER,
         "memory_max": memory_max(config.memory.max),
         "state_directory": quoted(state.name) if below_state_root else None,

@@ -67,22 +67,25 @@ rec {
   system = modules: import (tools + "/nixos.nix") { inherit bench modules; };
   config = modules: (system modules).config;
 
-  # What the appliance's own assertions and warnings say, those of NixOS left out: each of them would
-  # have to be evaluated.
+  # What the appliance's own assertions and warnings say. Those of NixOS are left out: each of them
+  # would have to be evaluated.
   findings =
     modules:
     let
       evaluated = system modules;
-      isOwn = definition: lib.hasSuffix "/nixos/modules/assertions.nix" (toString definition.file);
+      isOwn = one: lib.hasSuffix "/nixos/modules/assertions.nix" (toString one.file);
       own =
-        option:
-        lib.concatMap (definition: definition.value) (lib.filter isOwn option.definitionsWithLocations);
+        name:
+        let
+          all = evaluated.options.${name}.definitionsWithLocations;
+        in
+        lib.concatLists (lib.catAttrs "value" (lib.filter isOwn all));
     in
     {
       refused = map (failed: failed.message) (
-        lib.filter (assertion: !assertion.assertion) (own evaluated.options.assertions)
+        lib.filter (assertion: !assertion.assertion) (own "assertions")
       );
-      warned = own evaluated.options.warnings;
+      warned = own "warnings";
     };
 
   # All that NixOS asserts, and not only the appliance.

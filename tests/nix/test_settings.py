@@ -235,6 +235,7 @@ def test_variables_of_the_unit_tables_are_those_of_the_package() -> None:
           inherit lib settings;
           configFile = "{file}";
           program = "{program}";
+          systemctl = "/usr/bin/systemctl";
           needs = [ {" ".join(f'"{unit}"' for unit in needs)} ];
         }}) (builtins.fromJSON {nix_text(json.dumps(as_json))})"""
     )

@@ -26,6 +26,7 @@ EXPLAINED = {
     (SWAP, "Environment"): "PATH, for mkswap, swapon and swapoff, locale and time zones",
     (SWAP, "X-RestartIfChanged"): "a switch does not swap off what is in use",
     (SWAP, "X-StopIfChanged"): "the same",
+    (WEIGHTS, "ExecStartPost"): "systemctl is in the store",
     (WEIGHTS, "Environment"): "PATH, locale and time zones",
     (WEIGHTS, "X-RestartIfChanged"): "a switch does not wait for a download",
     (WEIGHTS, "X-StopIfChanged"): "the same",
