@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.nix.bench import evaluate
+from tests.nix.bench import ROOT, evaluate
 
 # The programs of this environment, as the package would bring them.
 PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -72,15 +72,21 @@ WRONG = {
 }
 
 
+# Module lists that are built as they stand.
+WHOLE = {"the host rig": "[ host ]", "a rig of the template": "[ host ../../templates/rig/configuration.nix ]"}
+
+
 @functools.cache
 def files() -> dict[str, dict[str, str]]:
     """Case → the rendered file and the script that checks it."""
     definitions = RIGHT | {name: wrong[0] for name, wrong in WRONG.items()}
-    entries = " ".join(f'"{name}".services.rigappliance = {{ {text} }};' for name, text in definitions.items())
+    cases = {name: f"[ appliance {{ services.rigappliance = {{ {text} }}; }} ]" for name, text in definitions.items()}
+    whole = {name: modules.replace("../..", str(ROOT)) for name, modules in WHOLE.items()}
+    entries = " ".join(f'"{name}" = {modules};' for name, modules in (cases | whole).items())
     built: dict[str, dict[str, str]] = evaluate(
         f"""
-        lib.mapAttrs (_: extra: let
-          inherit ((config [ appliance extra ]).services.rigappliance) configFile settings;
+        lib.mapAttrs (_: modules: let
+          inherit ((config modules).services.rigappliance) configFile settings;
         in {{
           json = builtins.toJSON settings;
           script = configFile.buildCommand;
@@ -107,7 +113,7 @@ def build(case: str, directory: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("case", RIGHT)
+@pytest.mark.parametrize("case", [*RIGHT, *WHOLE])
 def test_what_is_right_is_built(case: str, tmp_path: Path) -> None:
     done = build(case, tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
