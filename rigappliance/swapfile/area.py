@@ -85,7 +85,7 @@ def check_area(fd: int, file: Path, filesystem: str) -> None:
     if fault:
         raise PreflightError(
             f"{file} is a swap area that cannot be used: {fault}",
-            "a whole swap file without holes",
+            "a whole swap file, every block of which is its own",
             "remove it (`rigappliance swap off --delete`); `rigappliance swap on` then makes a good one",
         )
 

@@ -30,9 +30,12 @@ def copies_never(fd: int) -> bool:
 
 def forbid_copies(fd: int, file: Path) -> None:
     """Have the file, which must be empty, written in place. Raises ``PreflightError`` where btrfs does not."""
-    # A directory can hand its compression down, which excludes the other attribute.
-    flags = (read_flags(fd) | NOCOW) & ~COMPRESS
-    fcntl.ioctl(fd, FS_IOC_SETFLAGS, FLAGS.pack(flags))
+    flags = read_flags(fd)
+    if flags & COMPRESS:
+        # A directory hands its compression down, and btrfs takes the one only after the other is gone.
+        flags &= ~COMPRESS
+        fcntl.ioctl(fd, FS_IOC_SETFLAGS, FLAGS.pack(flags))
+    fcntl.ioctl(fd, FS_IOC_SETFLAGS, FLAGS.pack(flags | NOCOW))
     if not copies_never(fd):
         raise PreflightError(
             f"btrfs does not let {file} be written in place",

@@ -10,7 +10,7 @@ import pytest
 
 from rigappliance.config import RigConfig
 from rigappliance.errors import BusyError, ConfigError, ExitCode, PreflightError
-from rigappliance.swapfile import Machine, Output, declared_swap, enable, programs
+from rigappliance.swapfile import Machine, Output, declared_swap, programs
 from rigappliance.swapfile.declared import PAGE_BYTES
 from tests.unit.swapfile.host import MIB, Host, fingerprint, untouched
 
@@ -248,4 +248,3 @@ def test_output_marks_warnings() -> None:
     lines: list[str] = []
     Output(lines.append, lines.append).warn("it is late")
     assert lines == ["warning: it is late"]
-    assert enable.__doc__
