@@ -464,6 +464,7 @@ def test_another_server_on_the_port_is_not_taken_for_the_engine(launch: Launch, 
     other = subprocess.Popen(
         [sys.executable, "-S", str(HERE / "standin.py"), str(port), recording, str(elsewhere), "delay=0"],
         stdout=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         assert wait_until(lambda: psutil.Process(other.pid).net_connections(kind="tcp"), 10.0)
@@ -474,7 +475,8 @@ def test_another_server_on_the_port_is_not_taken_for_the_engine(launch: Launch, 
         launch.running.terminate()
         assert launch.end().code == "INTERRUPTED"
     finally:
-        other.kill()
+        # Its worker too.
+        os.killpg(other.pid, signal.SIGKILL)
         other.wait()
 
 
