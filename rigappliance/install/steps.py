@@ -178,6 +178,8 @@ class SaveManifest(Plain):
     def act(self, host: Host) -> None:
         host.at(DIRECTORY).mkdir(exist_ok=True)
         host.at(DIRECTORY).chmod(0o755)
+        # A file in a directory that a power cut takes back is lost with it.
+        files.sync_directory(host.at(DIRECTORY).parent)
         files.write_whole(host.at(MANIFEST), to_text(self.manifest))
 
 
