@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rigappliance.errors import InterruptedStartError
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+from rigappliance.signals import handling
 
 
 class Stop:
@@ -19,16 +18,9 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Within, the signals only set ``signum``. An ignored SIGHUP (``nohup``) stays ignored."""
-        before = {signum: signal.getsignal(signum) for signum in SIGNALS}
-        for signum in SIGNALS:
-            if signum != signal.SIGHUP or before[signum] is not signal.SIG_IGN:
-                signal.signal(signum, self.request)
-        try:
+        """Within, the signals only set ``signum``."""
+        with handling(self.request):
             yield
-        finally:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
 
     def request(self, signum: int, _: object = None) -> None:
         self.signum = self.signum or signum

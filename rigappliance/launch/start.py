@@ -25,10 +25,11 @@ from rigappliance.launch.outcome import Outcome
 from rigappliance.launch.proctree import read_stat
 from rigappliance.launch.record import Recorder
 from rigappliance.launch.state import StartState, StateDirectory
-from rigappliance.launch.supervisor import STOP_SIGNALS, Supervisor
+from rigappliance.launch.supervisor import Supervisor
 from rigappliance.launch.view import View
 from rigappliance.preflight import raise_on_failure, run_checks
 from rigappliance.render.vllm import EngineCommand, render
+from rigappliance.signals import handling
 
 
 def launch(config: RigConfig, view: View, *, force: bool = False) -> Outcome:
@@ -54,15 +55,8 @@ def stoppable() -> Iterator[None]:
     def stop(signum: int, _: object) -> None:
         raise InterruptedStartError(f"stopped on {signal.Signals(signum).name} before the engine was started")
 
-    before = {signum: signal.getsignal(signum) for signum in STOP_SIGNALS}
-    for signum in STOP_SIGNALS:
-        if signum != signal.SIGHUP or before[signum] is not signal.SIG_IGN:
-            signal.signal(signum, stop)
-    try:
+    with handling(stop):
         yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 def locked(config: RigConfig, directory: StateDirectory, view: View, force: bool) -> Outcome:

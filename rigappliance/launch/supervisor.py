@@ -35,9 +35,9 @@ from rigappliance.launch.readiness import Readiness
 from rigappliance.launch.record import Recorder
 from rigappliance.launch.snapshot import Snapshot, describe
 from rigappliance.launch.view import View
+from rigappliance.signals import STOP_SIGNALS
 from rigappliance.units import format_duration, format_size
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SAMPLE_S = 1.0
 # A dying engine gets this long to say why before the rest of it is ended.
 LAST_WORDS_S = 2.0

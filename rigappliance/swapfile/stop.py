@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rigappliance.errors import InterruptedStartError
-
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+from rigappliance.signals import STOP_SIGNALS, handling
 
 
 @contextmanager
@@ -21,12 +20,5 @@ def stoppable(remedy: str) -> Iterator[None]:
             signal.signal(other, signal.SIG_IGN)
         raise InterruptedStartError(f"stopped on {signal.Signals(signum).name}", "", remedy)
 
-    before = {signum: signal.getsignal(signum) for signum in STOP_SIGNALS}
-    for signum in STOP_SIGNALS:
-        if signum != signal.SIGHUP or before[signum] is not signal.SIG_IGN:
-            signal.signal(signum, stop)
-    try:
+    with handling(stop):
         yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
