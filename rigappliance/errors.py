@@ -34,14 +34,17 @@ EXIT_CODE_MEANINGS: dict[ExitCode, str] = {
     ExitCode.INTERNAL: "a defect of rigappliance itself",
     ExitCode.USAGE: "the command line is wrong",
     ExitCode.CONFIG: "the configuration is wrong",
-    ExitCode.PREFLIGHT: "a fact of this machine or of the checkpoint forbids the start, the swap file or the download",
+    ExitCode.PREFLIGHT: "a fact of this machine or of the checkpoint forbids the start, the swap file, the download "
+    "or the installation",
     ExitCode.START_FAILED: "the engine left before it was ready",
     ExitCode.HUNG: "the engine stopped making progress",
     ExitCode.DIED: "the engine, or one of its processes, died after it had been ready",
     ExitCode.TIMED_OUT: "`wait` reached its timeout",
-    ExitCode.BUSY: "another launch holds the state directory, `swap` the swap file, or `fetch` the checkpoint",
+    ExitCode.BUSY: "another launch holds the state directory, or another `swap`, `fetch`, `install` or `uninstall` "
+    "is at work",
     ExitCode.ENGINE_MISSING: "the engine is not installed where the configuration says",
-    ExitCode.NOT_RUNNING: "`status` or `ask` found no running engine; `swap status`: swap is not active as declared",
+    ExitCode.NOT_RUNNING: "`status` or `ask` found no running engine; `swap status`: not active as declared; "
+    "`uninstall`: nothing is installed",
     ExitCode.REQUEST_FAILED: "the engine, or for `fetch` the model hub, answered a request with an error or not at all",
     ExitCode.INTERRUPTED: "stopped by SIGINT or SIGTERM before it was ready, or done",
 }

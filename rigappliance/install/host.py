@@ -76,6 +76,8 @@ def run_command(argv: Sequence[str]) -> Done:
         )
     except FileNotFoundError:
         return Done(NOT_FOUND, f"{argv[0]} is not installed")
+    except OSError as error:
+        return Done(NOT_FOUND, f"{argv[0]} cannot be executed: {error.strerror}")
     return Done(done.returncode, done.stdout)
 
 

@@ -87,8 +87,8 @@ def check_host(host: Host, declaration: Declaration, dry_run: bool) -> None:
         check_root(host, "install")
         check_running(host)
         check_version(host)
-    check_program(host)
     check_configuration(host, declaration.file)
+    check_program(host)
     check_visible(
         {
             "the configuration": declaration.file,

@@ -374,7 +374,7 @@ INSTALL_ROWS = [
     ),
     Row(
         "install what others may write", INSTALL, PREFLIGHT,
-        ("{config} can be changed by others than root", "only root may write to", "install -D -o root"),
+        ("by others than root, and root's units read {config}", "only root may write to", "install -D -o root"),
         arrange=lambda place: place.config.chmod(0o666),
     ),
     Row(

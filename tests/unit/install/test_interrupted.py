@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from rigappliance.errors import PreflightError
@@ -118,14 +120,24 @@ def test_a_failing_command_is_told_and_is_no_end(command: str, machine: Machine)
     assert machine.listing() == before
 
 
-def test_a_program_that_is_missing_is_named(machine: Machine) -> None:
+def test_a_program_that_is_missing_is_named(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     from rigappliance.install.host import run_command
 
+    # A directory that this user may not search would be another matter.
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
     done = run_command(["no-such-program", "x"])
     assert (done.status, done.output) == (127, "no-such-program is not installed")
     machine.failing["systemd-sysusers"] = done
     with pytest.raises(PreflightError, match="exit status 127: no-such-program is not installed"):
         machine.install()
+
+
+def test_a_program_that_cannot_be_executed_is_named(tmp_path: Path) -> None:
+    from rigappliance.install.host import run_command
+
+    (tmp_path / "program").write_text("#!/bin/sh\n")
+    done = run_command([str(tmp_path / "program")])
+    assert (done.status, done.output) == (127, f"{tmp_path}/program cannot be executed: Permission denied")
 
 
 def test_commands_see_no_variable_of_the_shell_and_find_roots_programs(monkeypatch: pytest.MonkeyPatch) -> None:
