@@ -12,7 +12,7 @@ demo: setup engine
 	$(BIN)/rigappliance demo
 
 test: test-packages setup engine
-	$(BIN)/pytest
+	tools/test
 
 unit: setup
 	$(BIN)/pytest tests/unit -m "not engine"
@@ -21,7 +21,7 @@ lint: test-packages setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/shellcheck tools/lock tools/engine-env tools/packages tools/nix-check .ci/run
+	$(BIN)/shellcheck tools/lock tools/engine-env tools/packages tools/nix-check tools/test .ci/run
 	tools/nix-check
 	tools/lock check
 

@@ -75,6 +75,6 @@ in
     ruff check --no-cache .
     ruff format --no-cache --check .
     mypy
-    shellcheck tools/engine-env tools/lock tools/nix-check tools/packages .ci/run
+    shellcheck tools/engine-env tools/lock tools/nix-check tools/packages tools/test .ci/run
   '';
 }
