@@ -173,10 +173,11 @@ def _make_disk(recipe: Recipe, archive: Path, directory: Path) -> None:
     unpack += [f"--file={archive}", f"--directory={root}", "--exclude=./dev/*", "--exclude=./boot/initrd.img*"]
     fill = [program("mke2fs"), "-q", "-t", "ext4", "-L", "root", "-d", str(root), "-E", "root_owner=0:0"]
     fill += ["-J", f"size={JOURNAL_MIB}", str(made.disk), f"{recipe.disk_bytes // 1024}k"]
-    both = f"{shlex.join(unpack)} && {shlex.join(fill)}"
-    # Owners of files are root and others; an ordinary user can only pretend that.
+    # Owners of files are root and others; an ordinary user can only pretend that, and reads no file of mode 0.
+    readable = ["find", str(root), "-type", "f", "!", "-perm", "-400", "-exec", "chmod", "u+r", "{}", "+"]
+    steps = " && ".join(shlex.join(step) for step in (unpack, readable, fill))
     prefix = [] if os.geteuid() == 0 else [program("fakeroot"), "--"]
-    run([*prefix, "/bin/sh", "-c", both], doing="making the guest's disk", timeout_s=DISK_TIMEOUT_S)
+    run([*prefix, "/bin/sh", "-c", steps], doing="making the guest's disk", timeout_s=DISK_TIMEOUT_S)
     kernels = sorted((root / "boot").glob("vmlinuz-*"))
     made.initrd.write_bytes(initrd(root, (HERE / "guest" / "init").read_bytes()))
     shutil.copyfile(kernels[-1], made.kernel)
