@@ -107,7 +107,14 @@ def tree(rng: random.Random, options: list[str]) -> dict[str, Any]:
     tensor, pipeline = rng.choice([1, 2, 4, 8]), rng.choice([1, 2, 3])
     return {
         **some(rng, state_dir=rng.choice(["/var/lib/rigappliance", "/srv/state dir"])),
-        "model": some(rng, path=rng.choice(PATHS), name=rng.choice(NAMES), trust_remote_code=True),
+        "model": some(
+            rng,
+            path=rng.choice(PATHS),
+            name=rng.choice(NAMES),
+            trust_remote_code=True,
+            repository=rng.choice(["Qwen/Qwen2.5-72B-Instruct-GPTQ-Int8", "some.body/a_model-2"]),
+            revision=rng.choice(["main", "refs/pr/1", "0123abcd"]),
+        ),
         "engine": {
             "entrypoint": rng.choice(["serve", "module"]),
             "device": rng.choice(["cuda", "cpu"]),
