@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rigappliance.errors import BusyError, PreflightError
+from rigappliance.exclusive import taken
 
 NAME = ".rigappliance-fetch.lock"
 
@@ -26,15 +26,13 @@ def locked(directory: Path) -> Iterator[None]:
     except OSError as error:
         raise not_writable(directory, error) from error
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not taken(fd):
             holder = os.pread(fd, 32, 0).decode(errors="replace").strip()
             raise BusyError(
                 f"another fetch is at work in {directory} (pid {holder or 'unknown'})",
                 "one fetch a directory",
                 "wait for it, or stop it",
-            ) from error
+            )
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         yield

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rigappliance.errors import BusyError, PreflightError
+from rigappliance.exclusive import taken
 from rigappliance.install.host import Host
 from rigappliance.install.steps import CommandError, Step
 
@@ -21,14 +21,12 @@ def only_one(host: Host) -> Iterator[None]:
     """Raises ``BusyError`` while another process installs or uninstalls."""
     fd = os.open(host.at(LOCKED), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not taken(fd):
             raise BusyError(
                 "another `rigappliance install` or `uninstall` is at work",
                 "one at a time",
                 "wait for it to end",
-            ) from error
+            )
         yield
     finally:
         os.close(fd)

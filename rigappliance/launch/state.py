@@ -13,7 +13,6 @@ never stops a start.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from rigappliance.errors import BusyError, PreflightError
+from rigappliance.exclusive import taken
 
 # What parsing and checking raise for JSON that is none, too deep, or of another shape.
 NONSENSE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
@@ -96,22 +96,21 @@ class StateDirectory:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            free = taken(fd)
         except OSError as error:
             raise PreflightError(
                 f"cannot use state directory {self.root}: {error.strerror}",
                 "a directory that this user can write",
                 "set state_dir, or mend its owner and mode",
             ) from error
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not free:
             holder = os.pread(fd, 32, 0).decode(errors="replace").strip()
             os.close(fd)
             raise BusyError(
                 f"state directory {self.root} is in use by another launch (pid {holder or 'unknown'})",
                 "one launch per state directory",
                 "stop that launch, or give this one a state_dir of its own",
-            ) from error
+            )
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         self._lock_fd = fd

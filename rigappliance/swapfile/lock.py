@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rigappliance.errors import BusyError
+from rigappliance.exclusive import taken
 
 
 @contextmanager
@@ -20,14 +20,12 @@ def only_one(file: Path) -> Iterator[None]:
     """
     fd = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not taken(fd):
             raise BusyError(
                 f"another `rigappliance swap` works on {file}",
                 "one at a time",
                 "wait for it: `rigappliance swap status` shows how far it is",
-            ) from error
+            )
         yield
     finally:
         os.close(fd)

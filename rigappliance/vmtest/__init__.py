@@ -6,11 +6,11 @@ with Machine(booted()) as machine:
     machine.succeed("systemctl is-system-running")
 """
 
-from rigappliance.vmtest.control import with_control
+from rigappliance.vmtest.control import control_recipe, with_control
 from rigappliance.vmtest.image import Recipe
 from rigappliance.vmtest.machine import Machine
 from rigappliance.vmtest.origin import Origin
 from rigappliance.vmtest.qemu import Hardware
 from rigappliance.vmtest.saved import advanced, booted
 
-__all__ = ["Hardware", "Machine", "Origin", "Recipe", "advanced", "booted", "with_control"]
+__all__ = ["Hardware", "Machine", "Origin", "Recipe", "advanced", "booted", "control_recipe", "with_control"]

@@ -36,7 +36,7 @@ LOCK_POLL_S = 0.2
 
 # Each edit of the package makes a state of its own, so age alone would let them pile up.
 KEPT_OF_A_KIND = 5
-SPARED_S = 600.0
+SPARED_S = 3600.0
 UNUSED_S = 30 * 24 * 3600.0
 
 Make = Callable[[Path], None]

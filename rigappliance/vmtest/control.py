@@ -41,9 +41,14 @@ INSTALL_TIMEOUT_S = 600
 def with_control(recipe: Recipe | None = None, hardware: Hardware | None = None, tree: Path = TREE) -> Origin:
     """A booted guest in which the tree's ``rigappliance`` is installed, made where it is not in the cache yet."""
     wheel = tree_wheel(tree)
+    origin = booted(control_recipe(recipe, tree), hardware)
+    return advanced(origin, f"control {_content(wheel)}", lambda machine: install(machine, wheel))
+
+
+def control_recipe(recipe: Recipe | None = None, tree: Path = TREE) -> Recipe:
+    """A recipe with what the tree's ``rigappliance`` depends on, but not that itself."""
     wanted = recipe or Recipe()
-    baked = dataclasses.replace(wanted, control=dependency_wheels(wheel, wanted.suite, tree))
-    return advanced(booted(baked, hardware), f"control {_content(wheel)}", lambda machine: install(machine, wheel))
+    return dataclasses.replace(wanted, control=dependency_wheels(tree_wheel(tree), wanted.suite, tree))
 
 
 def install(machine: Machine, wheel: Path) -> None:

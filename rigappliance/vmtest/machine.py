@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import BinaryIO, Self, TypeVar, cast
 
+from rigappliance.errors import UsageError
 from rigappliance.vmtest import cache, qemu, transfer
 from rigappliance.vmtest.api import LIMIT_S, MachineApi
 from rigappliance.vmtest.console import Console
@@ -214,7 +215,7 @@ class Machine(MachineApi):
     ) -> tuple[int, str]:
         if not check_output:
             # One shell runs one command at a time, so what is not waited for goes to the background.
-            command = f"setsid bash -c {shlex.quote(command)} </dev/null >/dev/null 2>&1 &"
+            command = f"setsid bash -euo pipefail -c {shlex.quote(command)} </dev/null >/dev/null 2>&1 &"
         answer = self._ask(command, timeout)
         if not check_output:
             return (-2, "")
@@ -243,7 +244,12 @@ class Machine(MachineApi):
             where = where / path.name
         with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as spool:
             stream = cast(BinaryIO, spool)
-            transfer.pack(path, where.name, stream)
+            try:
+                transfer.pack(path, where.name, stream)
+            except OSError as error:
+                raise UsageError(
+                    f"cannot read {error.filename or source}: {error.strerror}", "a file to copy"
+                ) from error
             size_bytes = stream.tell()
             stream.seek(0)
             command = transfer.unpack_command(str(where.parent))

@@ -162,7 +162,7 @@ def start(machine: list[str], disk: Path, console: Path, errors: Path, options: 
     shell, shell_of_guest = socket.socketpair()
     monitor, monitor_of_guest = socket.socketpair()
     argv = [
-        # The kernel ends it with this process, also after SIGKILL.
+        # The kernel ends it with this process, also after SIGKILL; in truth with the thread that comes by here.
         program("setpriv"),
         "--pdeathsig",
         "KILL",

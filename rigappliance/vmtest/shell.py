@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from rigappliance.errors import UsageError
 from rigappliance.vmtest.errors import GuestGoneError, GuestHungError
 
 READY = b"ready "
@@ -66,7 +67,11 @@ class Shell:
             )
         text = command.encode()
         if len(text) > LONGEST_COMMAND_BYTES:
-            raise ValueError(f"the command has {len(text)} bytes; copy a script into the guest and run that")
+            raise UsageError(
+                f"a command of {len(text)} bytes",
+                f"at most {LONGEST_COMMAND_BYTES} bytes",
+                "copy a script into the guest and run that",
+            )
         token = f"{next(self._tokens)}".encode()
         deadline = time.monotonic() + (LONGEST_S if limit_s is None else limit_s) + ANSWER_GRACE_S
         # The guest takes 0 as no limit at all.
@@ -78,7 +83,7 @@ class Shell:
             while data is not None and left_bytes > 0:
                 chunk = data.read(min(left_bytes, CHUNK_BYTES))
                 if not chunk:
-                    raise ValueError("there is less input than was announced")
+                    raise UsageError(f"{left_bytes} bytes of input are missing", f"{size_bytes} bytes")
                 left_bytes -= len(chunk)
                 self._send(chunk, deadline)
             return self._answer(token, deadline)

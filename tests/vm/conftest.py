@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rigappliance.vmtest import Machine, Origin, booted, with_control
+from rigappliance.vmtest import Machine, Origin, booted, control_recipe, with_control
 
 FAILED = pytest.StashKey[bool]()
 CONSOLE_LINES = 40
@@ -30,8 +30,8 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session")
 def guest() -> Origin:
-    """A booted Debian. The first run makes it, in a minute or two."""
-    return booted()
+    """A booted Debian, over the same image as ``control_guest``; the first run makes it, in a minute or two."""
+    return booted(control_recipe())
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import random
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from rigappliance.vmtest import Machine, Origin
+from rigappliance.errors import UsageError
+from rigappliance.vmtest import Machine, Origin, cache
 from rigappliance.vmtest.errors import AwaitedError, CommandError, GuestError, GuestGoneError
 
 pytestmark = pytest.mark.vm
@@ -44,8 +46,19 @@ def test_the_guest_runs_a_systemd_that_the_units_can_rely_on(machine: Machine) -
     assert int(machine.succeed("nproc")) == machine.origin.hardware.cpus
 
 
-def test_its_clock_is_right_however_old_the_saved_state_is(machine: Machine) -> None:
-    assert abs(int(machine.succeed("date +%s")) - time.time()) < CLOCK_TOLERANCE_S
+def test_a_saved_machine_goes_on_where_it_was_with_the_right_time(guest: Origin, tmp_path: Path) -> None:
+    with Machine(guest) as machine:
+        machine.succeed("seq 100000 >/root/numbers", "touch /run/passing", "date --set=2020-02-02")
+        before = boot_id(machine)
+        machine.save(tmp_path)
+        assert not machine.booted
+    (tmp_path / cache.USED).touch()
+    with Machine(dataclasses.replace(guest, state=tmp_path)) as machine:
+        assert abs(int(machine.succeed("date +%s")) - time.time()) < CLOCK_TOLERANCE_S
+        # Memory and disk are of the same moment.
+        machine.succeed("echo 3 >/proc/sys/vm/drop_caches", "test -e /run/passing")
+        assert machine.succeed("wc --lines </root/numbers").strip() == "100000"
+        assert boot_id(machine) == before
 
 
 def test_two_machines_from_one_state_share_nothing(machine: Machine, guest: Origin) -> None:
@@ -207,6 +220,10 @@ def test_copies_keep_content_and_modes(machine: Machine, tmp_path: Path) -> None
     assert (back / "place" / "run me").stat().st_mode & 0o777 == 0o750
     with pytest.raises(CommandError, match="no-such-file"):
         machine.copy_from_machine("/no-such-file")
+    with pytest.raises(UsageError, match="cannot read"):
+        machine.copy_from_host(str(tmp_path / "absent"), "/srv")
+    with pytest.raises(UsageError, match="copy a script"):
+        machine.succeed("#" * 200_000)
     with pytest.raises(CommandError, match="copying"):
         machine.copy_from_host(str(tree), "/proc/no-directory/tree")
     assert machine.succeed("echo on") == "on\n"
@@ -283,7 +300,8 @@ def test_a_guest_that_dies_during_a_command_is_told_with_its_last_words(machine:
 
 def test_nothing_is_left_when_the_test_process_is_killed(guest: Origin, tmp_path: Path) -> None:
     script = (
-        "import time; from rigappliance.vmtest import Machine, booted; machine = Machine(booted()); machine.connect(); "
+        "import time; from rigappliance.vmtest import Machine, booted, control_recipe; "
+        "machine = Machine(booted(control_recipe())); machine.connect(); "
         "print(machine.pid, machine._run.path, flush=True); time.sleep(1000)"
     )
     owner = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
