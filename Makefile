@@ -6,13 +6,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 ENGINE := .engine
 
-.PHONY: demo test unit lint format setup engine packages test-packages clean
+.PHONY: demo test faults unit lint format setup engine packages test-packages clean
 
 demo: setup engine
 	$(BIN)/rigappliance demo
 
 test: test-packages setup engine
 	tools/test
+
+faults: test-packages setup engine
+	tools/faults
 
 unit: setup
 	$(BIN)/pytest tests/unit -m "not engine"
@@ -21,7 +24,7 @@ lint: test-packages setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/shellcheck tools/lock tools/engine-env tools/packages tools/nix-check tools/test .ci/run
+	$(BIN)/shellcheck tools/lock tools/engine-env tools/packages tools/nix-check tools/test tools/faults .ci/run
 	tools/nix-check
 	tools/lock check
 
