@@ -24,7 +24,7 @@ lint: test-packages setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/shellcheck tools/lock tools/engine-env tools/packages tools/nix-check tools/test tools/faults .ci/run
+	$(BIN)/shellcheck tools/lock tools/engine-env tools/packages tools/nix-check tools/test tools/faults nixos/tests/lib/setup.sh .ci/run
 	tools/nix-check
 	tools/lock check
 

@@ -26,6 +26,7 @@ class ExitCode(IntEnum):
     ENGINE_MISSING = 10
     NOT_RUNNING = 11
     REQUEST_FAILED = 12
+    GIVEN_UP = 13
     INTERRUPTED = 130
 
 
@@ -46,6 +47,7 @@ EXIT_CODE_MEANINGS: dict[ExitCode, str] = {
     ExitCode.NOT_RUNNING: "`status` or `ask` found no running engine; `swap status`: not active as declared; "
     "`uninstall`: nothing is installed",
     ExitCode.REQUEST_FAILED: "the engine, or for `fetch` the model hub, answered a request with an error or not at all",
+    ExitCode.GIVEN_UP: "the engine failed for the same passing cause again and again: no more restarts",
     ExitCode.INTERRUPTED: "stopped by SIGINT or SIGTERM before it was ready, or done",
 }
 
@@ -57,7 +59,8 @@ class RigError(Exception):
     do; each is one clause without a final full stop.
     """
 
-    exit_code: ExitCode = ExitCode.INTERNAL
+    # A member of ExitCode, or the code of a cause.
+    exit_code: int = ExitCode.INTERNAL
 
     def __init__(self, found: str, expected: str = "", remedy: str = "") -> None:
         self.found = found

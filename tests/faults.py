@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-VARIABLE = "RIGAPPLIANCE_FAULT_TABLE"
+VARIABLE = "RIGAPPLIANCE_TEST_FAULT_TABLE"
 
 
 def record(
@@ -16,30 +16,28 @@ def record(
     evidence: str,
     decision: str,
     seconds: float | None,
-    exit_code: int | None = None,
-    lost: str = "nothing",
-    leftovers: int = 0,
+    lost: str = "",
+    leftovers: str = "",
     backend: str = "real engine",
 ) -> None:
-    """Append one row, as a JSON object, to the file that ``RIGAPPLIANCE_FAULT_TABLE`` names; without it, do nothing.
+    """Append one row, a JSON object, to the file that ``RIGAPPLIANCE_TEST_FAULT_TABLE`` names; without it, do nothing.
 
-    ``cause``, ``evidence`` and ``decision`` are what the failure record says, ``seconds``
-    go from the fault to the cause's name, ``leftovers`` counts what was left behind
-    once it was over. Raises ``OSError`` where the file cannot be written.
+    ``cause`` and ``evidence`` are what the failure record says, ``decision`` what followed
+    from it, ``seconds`` go from the fault to the cause's name; ``lost`` and ``leftovers``
+    are empty where nothing was. Raises ``OSError`` where the file cannot be written.
     """
     path = os.environ.get(VARIABLE)
     if not path:
         return
     row = {
         "fault": fault,
+        "backend": backend,
         "cause": cause,
         "evidence": evidence,
         "decision": decision,
         "seconds": None if seconds is None else round(seconds, 2),
-        "exit_code": exit_code,
         "lost": lost,
         "leftovers": leftovers,
-        "backend": backend,
     }
     with Path(path).open("a", encoding="utf-8") as table:
         table.write(json.dumps(row, ensure_ascii=False) + "\n")

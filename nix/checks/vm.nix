@@ -1,4 +1,4 @@
-# Every file of nixos/tests is a test for NixOS's test driver.
+# Every script of nixos/tests is a test for NixOS's test driver.
 {
   lib,
   pkgs,
@@ -6,16 +6,20 @@
   ...
 }:
 let
-  files = lib.filter (lib.hasSuffix ".nix") (lib.attrNames (builtins.readDir ../../nixos/tests));
+  scripts = lib.filter (lib.hasSuffix ".py") (lib.attrNames (builtins.readDir ../../nixos/tests));
+  test =
+    name:
+    pkgs.testers.runNixOSTest {
+      imports = [ (import ../../nixos/tests/lib/test.nix name) ];
+      defaults = modules.default;
+    };
 in
 lib.listToAttrs (
   map (
-    file:
-    lib.nameValuePair "vm-${lib.removeSuffix ".nix" file}" (
-      pkgs.testers.runNixOSTest {
-        imports = [ (../../nixos/tests + "/${file}") ];
-        defaults = modules.default;
-      }
-    )
-  ) files
+    script:
+    let
+      name = lib.removeSuffix ".py" script;
+    in
+    lib.nameValuePair "vm-${name}" (test name)
+  ) scripts
 )

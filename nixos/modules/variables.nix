@@ -61,6 +61,7 @@ in
       settings.profile
     ]
   );
+  compact_flag = argument "${state}/compact";
   inherit systemctl;
   user = "rigappliance";
   memory_max = memoryMax settings.memory.max;

@@ -1,16 +1,6 @@
 # Without a key's file the unit does not start; without an engine it fails for good and says what to do.
 
 KEY = "a-key-that-must-not-show"
-UNIT = "rigappliance.service"
-
-
-def show(name):
-    return machine.succeed(f"systemctl show --property={name} --value {UNIT}").strip()
-
-
-def journal():
-    return machine.succeed(f"journalctl --no-pager --output=cat --unit={UNIT}")
-
 
 machine.start()
 

@@ -28,6 +28,7 @@ VERBS: dict[str, str] = {
     "launch": "Start the engine, watch it, prove it ready, stop it cleanly.",
     "wait": "Return when an endpoint is live, ready or completing.",
     "status": "Show the running or last start: phase, times, memory, endpoint.",
+    "why": "Explain the last failure, or a log from anywhere.",
     "ask": "Send one prompt and stream the answer.",
     "schema": "Print the configuration's JSON Schema or an annotated example.",
 }

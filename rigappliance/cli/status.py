@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,8 +51,7 @@ def describe(state: StartState) -> dict[str, object]:
 
     running = state.ended is None and supervisor_alive(state)
     killed = state.ended is None and not running
-    now = time.time()
-    end = now if running else state.ended
+    elapsed_s = state.duration_s() if running or state.ended is not None else None
     memory = tree_memory(state.engine_pid) if running and state.engine_pid else []
     return {
         "running": running,
@@ -61,13 +59,13 @@ def describe(state: StartState) -> dict[str, object]:
         "last_phase": state.phase,
         "detail": state.detail,
         "ready": state.ready is not None and running,
-        "elapsed_s": round(end - state.started, 1) if end else None,
-        "time_to_ready_s": round(state.ready - state.started, 1) if state.ready else None,
+        "elapsed_s": round(elapsed_s, 1) if elapsed_s is not None else None,
+        "time_to_ready_s": round(to_ready_s, 1) if (to_ready_s := ready_after_s(state)) is not None else None,
         "time_left_s": round(state.eta_s, 1) if running and state.eta_s is not None else None,
         "time_left_basis": state.eta_basis if running else None,
         "phases": [
-            {"name": record.name, "seconds": round((record.ended or end or record.started) - record.started, 2)}
-            for record in state.phases
+            {"name": record.name, "seconds": round(seconds, 2)}
+            for record, seconds in zip(state.phases, phase_seconds(state, elapsed_s), strict=True)
         ],
         "url": state.url,
         "model": state.model,
@@ -78,8 +76,23 @@ def describe(state: StartState) -> dict[str, object]:
         "processes": [vars(process) for process in memory],
         "outcome": "killed" if killed else state.outcome,
         "exit_code": state.exit_code,
+        "cause": state.cause,
         "message": "the supervisor was killed without a word" if killed else state.message,
     }
+
+
+def ready_after_s(state: StartState) -> float | None:
+    """From the start until it was ready."""
+    if state.ready_after_s is not None or state.ready is None:
+        return state.ready_after_s
+    return max(state.ready - state.started, 0.0)
+
+
+def phase_seconds(state: StartState, elapsed_s: float | None) -> list[float]:
+    """Of each phase; the one that goes on has the rest of the time. The clock of the wall may have jumped."""
+    known = [record.seconds for record in state.phases]
+    rest = max((elapsed_s or 0.0) - sum(seconds for seconds in known if seconds is not None), 0.0)
+    return [rest if seconds is None else seconds for seconds in known]
 
 
 def as_text(state: StartState, content: dict[str, object]) -> str:
@@ -88,7 +101,7 @@ def as_text(state: StartState, content: dict[str, object]) -> str:
 
     lines = [f"{state.model} on {state.url}, vLLM {state.engine_version}"]
     if content["running"]:
-        since = time.time() - state.started
+        since = state.duration_s()
         doing = "ready" if content["ready"] else f"{state.phase} {state.detail}".strip()
         lines.append(f"{doing}, started {format_duration(since)} ago (supervisor pid {state.supervisor_pid})")
         if state.eta_s is not None:
@@ -97,6 +110,8 @@ def as_text(state: StartState, content: dict[str, object]) -> str:
             lines.append(f"time left unknown ({state.eta_basis})")
     else:
         lines.append(f"not running: {content['message']}")
+        if state.cause:
+            lines.append(f"cause: {state.cause} (exit code {state.exit_code}); `rigappliance why` tells more")
     if state.kv_tokens:
         lines.append(f"KV cache {state.kv_tokens:,} tokens")
     lines += ["", "phase            seconds"]

@@ -78,6 +78,13 @@ _CAUSES = (
         "enlarge /dev/shm (mount -o remount,size=…), or remove what others left in it",
         (CONFIGURATION, MEMORY, BOOT),
     ),
+    Cause(
+        "memory-taken",
+        28,
+        RETRY,
+        "the machine had less free memory than the engine is to use",
+        "end what else uses memory, or lower what the engine reserves for its KV cache",
+    ),
     # Memory of the cards
     Cause(
         "card-memory-loading",
@@ -137,8 +144,9 @@ _CAUSES = (
         "card-too-old",
         37,
         STOP,
-        "a card's compute capability is too low for the engine's kernels",
-        "use cards of compute capability 7.5 or more for GPTQ-Int8, or another quantisation",
+        "a card's compute capability is none that the engine's kernels are made for",
+        "use cards of compute capability 7.5 or more for GPTQ-Int8, another quantisation, or a newer engine for newer "
+        "cards",
         (CONFIGURATION, CHECKPOINT, CARDS, ENGINE),
     ),
     Cause(
@@ -195,7 +203,8 @@ _CAUSES = (
         44,
         STOP,
         "a run-time kernel could not be compiled",
-        "read the compiler's message; an empty cache directory and a complete toolchain mend most of them",
+        "read the compiler's message; an empty cache directory and a complete toolchain mend most of them, "
+        "then start with --force",
         (TOOLCHAIN, CONFIGURATION, ENGINE),
     ),
     Cause(
@@ -309,6 +318,23 @@ _CAUSES = (
         "the declared address is none of this machine's",
         "set server.host to an address of this machine, or bring its network up first",
     ),
+    Cause(
+        "open-files",
+        73,
+        STOP,
+        "it ran out of file descriptors",
+        "raise the unit's LimitNOFILE, or `ulimit -n`",
+        (CONFIGURATION, BOOT),
+    ),
+    Cause(
+        "cache-unwritable",
+        74,
+        STOP,
+        "a directory that the engine writes to cannot be written",
+        "make the directory that the evidence names writable for the service's user; "
+        "a file system that went read-only needs a check of its disk",
+        (CONFIGURATION, DISK, BOOT),
+    ),
     # The engine itself
     Cause(
         "option-rejected",
@@ -330,7 +356,7 @@ _CAUSES = (
         "part-killed",
         82,
         RETRY,
-        "a process of the engine was killed from outside, and not for want of memory",
+        "a process of the engine was killed",
         "find out who sent the signal",
     ),
     Cause(
@@ -358,7 +384,7 @@ _CAUSES = (
         "hung",
         int(ExitCode.HUNG),
         RETRY,
-        "the engine stopped making progress",
+        "the engine stopped making progress, or gave no proof of life",
         "read what its processes were doing; raise launch.stall_timeout or launch.probe_timeout if they were only slow",
     ),
     Cause(

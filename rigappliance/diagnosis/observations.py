@@ -25,6 +25,8 @@ class MemoryEvidence:
     swap_total_bytes: int | None = None
     swap_free_low_bytes: int | None = None
     available_low_bytes: int | None = None
+    # The increase of `fail` in ``memory.swap.events``: pages that found no room in the swap.
+    swap_refusals: int | None = None
     # The largest order of which /proc/buddyinfo still has a free block in the zone that processes use.
     largest_free_order: int | None = None
 
@@ -49,6 +51,8 @@ class Observations:
     exit_status: int | None = None  # of the engine's main process, negative for a signal
     dead_parts: tuple[DeadPart, ...] = ()
     memory: MemoryEvidence = field(default_factory=MemoryEvidence)
+    # All processes that were ever seen in the engine's tree; empty where nobody looked.
+    engine_pids: frozenset[int] = frozenset()
     kernel_lines: tuple[str, ...] = ()  # of the kernel's log since the start
     journal_lines: tuple[str, ...] = ()  # of systemd's and systemd-oomd's about the unit
     card_lines: tuple[str, ...] = ()  # what NVML says is wrong with a card

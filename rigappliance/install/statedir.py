@@ -11,7 +11,7 @@ from rigappliance.install.users import uid_of
 from rigappliance.render.systemd import USER
 
 # What launches by hand leave there, some with a further ending.
-OWN_NAMES = ("lock", "state.", "history.jsonl", "engine.log", "cache", "tmp")
+OWN_NAMES = ("lock", "state.", "history.", "failures.", "compact", "reserve", "engine.log", "cache", "tmp")
 # One of these is in every checkpoint, or in one whose download was interrupted.
 CHECKPOINT_NAMES = frozenset({"config.json", ".cache", "model.safetensors.index.json"})
 

@@ -38,7 +38,9 @@ def sweep_earlier(state: StartState) -> list[str]:
         wait_gone(left, KILL_S)
         notices.append(f"ended {len(left)} process(es) that it left: {', '.join(stat.name for stat in left)}")
     if state.ended is None:
-        removed = remove_shared_memory(frozenset(), not_older_than_s=state.started)
+        # The clock may have been set back meanwhile.
+        since = min([state.started, *(record.started for record in state.phases)])
+        removed = remove_shared_memory(frozenset(), not_older_than_s=since)
         if removed:
             notices.append(f"removed shared memory that it left: {', '.join(removed)}")
     return notices

@@ -12,8 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from rigappliance.errors import EngineMissingError, PreflightError, RigError
 from rigappliance.launch import guard
 from rigappliance.launch.leftovers import clean_temporary
+from rigappliance.launch.state import NO_ROOM
 
 RUN_ID = "RIGAPPLIANCE_RUN_ID"
 
@@ -86,6 +88,17 @@ def start(argv: Sequence[str], environment: Mapping[str, str], run_id: str, temp
             os.close(fd)
     os.set_blocking(status_read, False)
     return EngineProcess(popen, control_write, status_read, log_read, directory)
+
+
+def cannot_start(error: OSError) -> RigError:
+    """What an ``OSError`` of :func:`start` means to the operator."""
+    if error.errno in NO_ROOM:
+        return PreflightError(
+            f"no room for the engine's temporary directory: {error.strerror}",
+            "some free space in state_dir and in the runtime directory",
+            "free some space, or move state_dir to another disk",
+        )
+    return EngineMissingError(f"cannot start the engine's guard: {error.strerror}")
 
 
 class EventReader:

@@ -13,13 +13,15 @@ Called as ``guard.py CONTROL_FD STATUS_FD RUN_DIRECTORY TEMPORARY ENGINE_ARGUMEN
 Both directories are the engine's alone and are emptied at the end.
 
 Control: ``t`` sends SIGTERM to the engine, ``k`` kills everything.  Status: one
-JSON object a line: ``started``, ``exited``, ``swept``, ``error``.
+JSON object a line: ``started``, ``exited``, ``orphan`` (of an engine that has not left, a process whose parent
+had gone), ``swept``, ``error``.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import signal
 import sys
@@ -53,6 +55,7 @@ class Guard:
         self.argv = argv
         self.engine_pid = 0
         self.engine_gone = False
+        self.sweeping = False
         self.wake_read, self.wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def report(self, **event: object) -> None:
@@ -70,6 +73,8 @@ class Guard:
                 # A session of its own keeps a terminal's Ctrl-C from reaching the
                 # engine: stopping it is the supervisor's decision alone.
                 os.setsid()
+                # The core of one process would be as large as its memory and fill the disk.
+                resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
                 for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
                     signal.signal(signum, signal.SIG_DFL)
                 os.execvp(self.argv[0], self.argv)  # noqa: S606 no shell is wanted here
@@ -95,6 +100,8 @@ class Guard:
             if pid == self.engine_pid:
                 self.engine_gone = True
                 self.report(exited=os.waitstatus_to_exitcode(status))
+            elif not self.sweeping:
+                self.report(orphan=pid, status=os.waitstatus_to_exitcode(status))
 
     def terminate(self) -> None:
         if not self.engine_gone:
@@ -125,6 +132,7 @@ class Guard:
 
     def sweep(self, before: frozenset[str]) -> None:
         """End every process of the tree and remove what it left."""
+        self.sweeping = True
         if self.engine_gone:
             wait_gone(descendants(os.getpid()), STRAGGLER_GRACE_S)
         killed = kill_tree(os.getpid(), self.reap)

@@ -144,10 +144,15 @@ class LogPump:
         self.total_bytes += len(data)
         self.file.write(data)
         self.write(data)
-        lines = (self._rest + data).replace(b"\r", b"\n").split(b"\n")
-        self._rest = lines.pop()[:LINE_BYTES]
-        for line in lines:
-            self.on_line(line[:LINE_BYTES].decode(errors="replace"))
+        first, *lines = data.replace(b"\r", b"\n").split(b"\n")
+        # A line that never ends costs no more than one that does: what is beyond the cut is not even looked at.
+        if len(self._rest) < LINE_BYTES:
+            self._rest += first[: LINE_BYTES - len(self._rest)]
+        if lines:
+            last = lines.pop()
+            for line in (self._rest, *lines):
+                self.on_line(line[:LINE_BYTES].decode(errors="replace"))
+            self._rest = last[:LINE_BYTES]
         return True
 
     def _flush(self) -> None:

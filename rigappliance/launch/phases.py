@@ -79,12 +79,6 @@ MARKERS = (
 
 _BAR = re.compile(r"(\d{1,9})/(\d{1,9}) \[")
 _KV_TOKENS = re.compile(r"KV cache size: ([\d,]{1,20}) tokens")
-_CAUSE = re.compile(
-    r"(?:^|[\s\]])((?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*(?:Error|Exception|Interrupt|Exit)|Exception): .{1,400})"
-)
-
-# These wrap the real cause, which a worker or the core printed before them.
-_WRAPPERS = ("WorkerProc initialization failed", "Engine core initialization failed", "EngineDeadError")
 
 
 @dataclass
@@ -96,7 +90,7 @@ class Bar:
 
 
 class PhaseTracker:
-    """Feed it lines; read ``phase``, ``bar``, ``kv_tokens``, ``listening`` and ``error``."""
+    """Feed it lines; read ``phase``, ``bar``, ``kv_tokens`` and ``listening``."""
 
     def __init__(self) -> None:
         self.phase = Phase.PROCESS
@@ -104,8 +98,6 @@ class PhaseTracker:
         self.weights_loaded = False
         self.listening = False
         self.kv_tokens: int | None = None
-        self.error: str | None = None
-        self._wrapped: str | None = None
 
     def feed(self, line: str) -> bool:
         """Take one line of the log, in text; true if anything that is shown has changed."""
@@ -122,8 +114,6 @@ class PhaseTracker:
         if "KV cache size: " in line and (match := _KV_TOKENS.search(line)):
             self.kv_tokens = int(match[1].replace(",", "") or 0)
             changed = True
-        if "Error" in line or "Exception" in line or "Interrupt" in line:
-            changed = self._read_error(line) or changed
         return changed
 
     def ready(self) -> None:
@@ -135,11 +125,6 @@ class PhaseTracker:
         if self.phase < Phase.HTTP:
             self._enter(Phase.HTTP)
         self.listening = True
-
-    @property
-    def cause(self) -> str | None:
-        """The line that says best why the engine failed: the first cause, or else the first wrapper of it."""
-        return self.error or self._wrapped
 
     def _enter(self, phase: Phase) -> bool:
         if phase <= self.phase:
@@ -157,15 +142,3 @@ class PhaseTracker:
             return False
         self.bar = Bar(done, total)
         return True
-
-    def _read_error(self, line: str) -> bool:
-        match = _CAUSE.search(line)
-        if not match:
-            return False
-        text = match[1].strip()
-        if any(wrapper in text for wrapper in _WRAPPERS):
-            self._wrapped = self._wrapped or text
-        elif self.error is None:
-            self.error = text
-            return True
-        return False

@@ -12,16 +12,20 @@ from rigappliance.endpoint import Endpoint, Reply, UnreachableError, complete_on
 
 QUICK_S = 5.0
 
+# Bodies of the error 500 that follows the core's death (v1/engine/exceptions).
+CORE_DEAD = (b"EngineDeadError", b"EngineCore encountered an issue")
+
 TOKEN_COUNTERS = ("vllm:prompt_tokens_total{", "vllm:generation_tokens_total{")
 
 
 @dataclass(frozen=True)
 class Proof:
-    """``ok``, or why not. ``dead``: the engine itself says that it cannot recover."""
+    """``ok``, or why not. ``dead``: the engine itself says that it cannot recover. ``refused``: it answered at once."""
 
     ok: bool
     reason: str = ""
     dead: bool = False
+    refused: bool = False
 
 
 def tokens_processed(endpoint: Endpoint) -> float | None:
@@ -52,7 +56,7 @@ def prove_health(endpoint: Endpoint) -> Proof:
         return Proof(False, f"/health does not answer ({error})")
     if reply.status == 503:
         return Proof(False, "/health answers 503: the engine says that its core is dead", dead=True)
-    return Proof(reply.ok, "" if reply.ok else f"/health answers {reply.status}")
+    return Proof(reply.ok, "" if reply.ok else f"/health answers {reply.status}", refused=not reply.ok)
 
 
 def prove_completion(endpoint: Endpoint, model: str, timeout_s: float) -> Proof:
@@ -61,7 +65,9 @@ def prove_completion(endpoint: Endpoint, model: str, timeout_s: float) -> Proof:
         reply = complete_one_token(endpoint, model, timeout_s)
     except UnreachableError as error:
         return Proof(False, f"no answer to a one-token completion ({error})")
-    return Proof(True) if is_completion(reply) else Proof(False, refusal(reply))
+    if is_completion(reply):
+        return Proof(True)
+    return Proof(False, refusal(reply), dead=any(word in reply.body for word in CORE_DEAD), refused=True)
 
 
 def refusal(reply: Reply) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from rigappliance.endpoint import Endpoint, port_open
@@ -72,15 +73,34 @@ class Readiness:
             seen = await self._tokens()
 
     async def _probe(self) -> Proof:
-        """An engine that works on other requests meanwhile is busy, not hung."""
+        """A completion, and ``/health``, by which gateways go."""
         health = await asyncio.to_thread(prove_health, self.endpoint)
         if health.dead:
             return health
+        proof = await self._completes()
+        if not proof.ok or health.ok:
+            return proof
+        deadline_s = time.monotonic() + self.timeout_s
+        while not health.ok and not health.dead and time.monotonic() < deadline_s:
+            await asyncio.sleep(RETRY_S)
+            health = await asyncio.to_thread(prove_health, self.endpoint)
+        return health
+
+    async def _completes(self) -> Proof:
+        """An engine that works on other requests meanwhile is busy, not hung."""
         before = await self._tokens()
+        refusals = 0
         while True:
             proof = await asyncio.to_thread(prove_completion, self.endpoint, self.model, self.timeout_s)
-            if proof.ok:
+            if proof.ok or proof.dead:
                 return proof
+            if proof.refused:
+                # It answers, so it does not hang; once more, since one request may fail for itself.
+                refusals += 1
+                if refusals == PROOF_TRIES:
+                    return proof
+                await asyncio.sleep(RETRY_S)
+                continue
             after = await self._tokens()
             if before is None or after is None or after <= before:
                 return Proof(False, f"{proof.reason}; nothing else made progress for {format_duration(self.timeout_s)}")

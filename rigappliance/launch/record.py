@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from rigappliance.launch import history
+from rigappliance.launch import failures, history
 from rigappliance.launch.activity import Counters
 from rigappliance.launch.history import Entry, Estimator, Key
 from rigappliance.launch.outcome import Outcome
@@ -28,6 +28,7 @@ class Recorder:
         self.durations_s: dict[Phase, float] = {}
         self._start_s = time.monotonic()
         self._phase_s = self._start_s
+        self.state.started_s = self._start_s
         self.state.phases.append(PhaseRecord(Phase.PROCESS.label, state.started))
         self.save()
 
@@ -40,6 +41,7 @@ class Recorder:
         now_s, now = time.monotonic(), time.time()
         self.durations_s[self.phase] = now_s - self._phase_s
         self.state.phases[-1].ended = now
+        self.state.phases[-1].seconds = self.durations_s[self.phase]
         self.phase, self._phase_s = phase, now_s
         self.state.phase, self.state.detail = phase.label, ""
         self.state.phases.append(PhaseRecord(phase.label, now))
@@ -48,16 +50,21 @@ class Recorder:
     def become_ready(self) -> None:
         self.enter(Phase.READY)
         self.state.ready = self.state.phases[-1].started
+        self.state.ready_after_s = self.elapsed_s
         self.state.eta_s = None
         self.save()
         durations = {phase.label: seconds for phase, seconds in self.durations_s.items()}
         history.append(self.directory, Entry(self.key, self.state.started, durations))
+        failures.mend_all(self.directory)
 
     def end(self, outcome: Outcome) -> None:
         self.state.ended = time.time()
+        self.state.elapsed_s = self.elapsed_s
         self.state.phases[-1].ended = self.state.ended
+        self.state.phases[-1].seconds = time.monotonic() - self._phase_s
         self.state.outcome = outcome.kind
-        self.state.exit_code = int(outcome.exit_code)
+        self.state.exit_code = outcome.exit_code
+        self.state.cause = outcome.diagnosis.cause.name if outcome.diagnosis else None
         self.state.message = outcome.message
         self.state.eta_s = None
         self.save()

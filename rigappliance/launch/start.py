@@ -18,12 +18,19 @@ from rigappliance.errors import InterruptedStartError, PreflightError, RigError
 from rigappliance.facts.host import HostFacts, read_host_facts
 from rigappliance.facts.model import ModelFacts, read_model_facts
 from rigappliance.launch import history
+from rigappliance.launch.aftermath import facts_at_the_start, settle
+from rigappliance.launch.boot import boot_id
+from rigappliance.launch.compaction import compact_if_asked
 from rigappliance.launch.earlier import sweep_earlier
+from rigappliance.launch.failures import read_failures
+from rigappliance.launch.gate import KnownFailureError, check_gate, check_given_up
 from rigappliance.launch.history import Estimator, Key
 from rigappliance.launch.notify import Notifier
 from rigappliance.launch.outcome import Outcome
+from rigappliance.launch.postmortem import record_killed
 from rigappliance.launch.proctree import read_stat
 from rigappliance.launch.record import Recorder
+from rigappliance.launch.refusal import forget_refusal, record_refusal
 from rigappliance.launch.state import StartState, StateDirectory
 from rigappliance.launch.supervisor import Supervisor
 from rigappliance.launch.view import View
@@ -35,8 +42,9 @@ from rigappliance.signals import handling
 def launch(config: RigConfig, view: View, *, force: bool = False) -> Outcome:
     """Run one engine until it ends or is stopped.
 
-    ``force`` starts although a check fails.  Raises ``BusyError``,
-    ``PreflightError``, ``EngineMissingError`` and ``ConfigError`` before
+    ``force`` starts although a check fails, or although the last start failed
+    and nothing has changed since.  Raises ``BusyError``, ``PreflightError``,
+    ``EngineMissingError``, ``ConfigError`` and ``KnownFailureError`` before
     anything is started.
     """
     directory = StateDirectory(config.state_dir)
@@ -44,6 +52,10 @@ def launch(config: RigConfig, view: View, *, force: bool = False) -> Outcome:
         directory.acquire()
         try:
             return locked(config, directory, view, force)
+        except RigError as error:
+            if not isinstance(error, KnownFailureError):
+                record_refusal(directory, error)
+            raise
         finally:
             directory.release()
 
@@ -62,9 +74,22 @@ def stoppable() -> Iterator[None]:
 def locked(config: RigConfig, directory: StateDirectory, view: View, force: bool) -> Outcome:
     earlier = directory.read()
     notices = sweep_earlier(earlier) if earlier else []
+    if earlier and (killed := record_killed(config, directory, earlier)):
+        notices.append(f"that launch: {killed}")
+    failures = read_failures(directory)
     entries = history.read_history(directory)
     for notice in [*directory.notices, *notices]:
         view.line(notice)
+    try:
+        check_given_up(failures, directory, boot_id())
+        check_gate(failures, config)
+    except KnownFailureError as error:
+        if not force:
+            raise
+        view.line(f"started by force although: {error.found.removeprefix('not started: ')}")
+    directory.make_reserve()
+    if compact_if_asked(directory):
+        view.line("the memory was to be compacted before this start")
 
     command = render(config)
     for note in command.notices:
@@ -76,9 +101,11 @@ def locked(config: RigConfig, directory: StateDirectory, view: View, force: bool
     # The reference rig's times say something about another machine with a disk
     # that turns, and nothing about a CPU that serves a tiny model.
     seeded = config.engine.device == "cuda"
+    forget_refusal(directory)
+    state = new_state(config)
     recorder = Recorder(
         directory,
-        new_state(config),
+        state,
         key,
         Estimator(entries, key, model.tensor_bytes, seeded=seeded),
         model.tensor_bytes,
@@ -98,6 +125,7 @@ def locked(config: RigConfig, directory: StateDirectory, view: View, force: bool
     except RigError as error:
         recorder.end(Outcome(error.exit_code, error.found, error.remedy))
         raise
+    outcome = settle(outcome, config, directory, state)
     recorder.end(outcome)
     return outcome
 
@@ -134,12 +162,15 @@ def new_state(config: RigConfig) -> StartState:
         url=endpoint_of(config).url,
         model=config.model.name,
         engine_version=ENGINE_VERSION,
+        boot_id=boot_id(),
+        facts=facts_at_the_start(config),
     )
 
 
 def engine_environment(command: EngineCommand) -> dict[str, str]:
     """The engine's whole environment; secrets are read here and nowhere earlier."""
-    environment = {**os.environ, **command.environment}
+    # On a signal that ends it, each process prints what it was doing.
+    environment = {"PYTHONFAULTHANDLER": "1", **os.environ, **command.environment}
     for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
         # These are the supervisor's. vLLM must not answer systemd in its place.
         environment.pop(name, None)

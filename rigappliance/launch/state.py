@@ -2,7 +2,11 @@
 
     lock             held by the running launch
     state.json       the running or the last start
-    history.jsonl    one line a start
+    history.jsonl    one line a start that got ready
+    failures.jsonl   one line a failure, and what it came from
+    compact          asks the unit to compact memory before the next start
+    state.refused.json  why the last start was refused, if it was
+    reserve          gives its room to the files above when the disk is full
     engine.log       the engine's output, and engine.log.1 before it
     cache/           the engine's compile caches
     tmp/             the engine's TMPDIR
@@ -13,6 +17,7 @@ never stops a start.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -24,22 +29,35 @@ from typing import Any
 from rigappliance.errors import BusyError, PreflightError
 from rigappliance.exclusive import taken
 
+# The unit's ExecStartPre looks for it.
+COMPACT_FLAG = "compact"
+# Room for a state and a record of a failure, which matter most when there is none.
+RESERVE_BYTES = 1 << 17
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
 # What parsing and checking raise for JSON that is none, too deep, or of another shape.
 NONSENSE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass
 class PhaseRecord:
-    """One phase of one start; times are seconds since the epoch."""
+    """One phase of one start; times are seconds since the epoch, ``seconds`` comes from the monotonic clock."""
 
     name: str
     started: float
     ended: float | None = None
+    seconds: float | None = None
 
 
 @dataclass
 class StartState:
-    """What ``state.json`` holds."""
+    """What ``state.json`` holds.
+
+    Dates are seconds since the epoch and may jump with the clock; ``…_s`` are
+    seconds of the monotonic clock, which all processes of a boot share.
+    ``counters`` are the kernel's at the start (:mod:`rigappliance.launch.memorywatch`).
+    """
 
     run_id: str
     supervisor_pid: int
@@ -60,6 +78,22 @@ class StartState:
     eta_s: float | None = None
     eta_basis: str | None = None
     kv_tokens: int | None = None
+    boot_id: str = ""
+    started_s: float | None = None
+    elapsed_s: float | None = None
+    ready_after_s: float | None = None
+    loaded: bool = False  # the weights were loaded
+    cause: str | None = None
+    counters: dict[str, int] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
+
+    def duration_s(self) -> float:
+        """How long a start of this boot has gone on, or went on, whatever the clock was set to meanwhile."""
+        if self.elapsed_s is not None:
+            return self.elapsed_s
+        if self.started_s is not None:
+            return max(time.monotonic() - self.started_s, 0.0)
+        return max((self.ended or time.time()) - self.started, 0.0)
 
 
 class StateDirectory:
@@ -77,6 +111,22 @@ class StateDirectory:
     @property
     def history_file(self) -> Path:
         return self.root / "history.jsonl"
+
+    @property
+    def failures_file(self) -> Path:
+        return self.root / "failures.jsonl"
+
+    @property
+    def refusal_file(self) -> Path:
+        return self.root / "state.refused.json"
+
+    @property
+    def compact_flag(self) -> Path:
+        return self.root / COMPACT_FLAG
+
+    @property
+    def reserve(self) -> Path:
+        return self.root / "reserve"
 
     @property
     def log_file(self) -> Path:
@@ -111,8 +161,10 @@ class StateDirectory:
                 "one launch per state directory",
                 "stop that launch, or give this one a state_dir of its own",
             )
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        # On a full disk the lock holds without a name.
+        with suppress(OSError):
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         self._lock_fd = fd
 
     def release(self) -> None:
@@ -151,10 +203,35 @@ class StateDirectory:
 
     def write(self, state: StartState) -> None:
         """Replace the state in one step. A full disk must not stop a running engine, so errors pass."""
-        part = self.state_file.with_suffix(".part")
+        self.replace(self.state_file, json.dumps(asdict(state)))
+
+    def replace(self, path: Path, text: str) -> bool:
+        """Replace a file in one step; false where that fails, even with the room of the reserve."""
+        part = path.with_suffix(".part")
+        for _ in range(2):
+            try:
+                part.write_text(text, encoding="utf-8")
+                part.replace(path)
+            except OSError as error:
+                if error.errno not in NO_ROOM or not self._give_up_reserve():
+                    return False
+            else:
+                return True
+        return False
+
+    def make_reserve(self) -> None:
+        """Set room aside for the end; without it a full disk takes the record of what it caused."""
         with suppress(OSError):
-            part.write_text(json.dumps(asdict(state)), encoding="utf-8")
-            part.replace(self.state_file)
+            if not self.reserve.exists() or self.reserve.stat().st_size < RESERVE_BYTES:
+                # Not zeros: a file system that compresses would set nothing aside.
+                self.reserve.write_bytes(os.urandom(RESERVE_BYTES))
+
+    def _give_up_reserve(self) -> bool:
+        try:
+            self.reserve.unlink()
+        except OSError:
+            return False
+        return True
 
 
 def state_from(content: Any) -> StartState:
@@ -166,4 +243,11 @@ def state_from(content: Any) -> StartState:
     numbers = (state.started, state.supervisor_pid, state.supervisor_start_ticks)
     if not all(isinstance(number, int | float) for number in numbers):
         raise ValueError("times are numbers")
+    if not isinstance(state.boot_id, str) or not isinstance(state.cause, str | None):
+        raise ValueError("names are text")
+    state.counters = {str(name): int(count) for name, count in state.counters.items()}
+    state.facts = {str(name): str(fact) for name, fact in state.facts.items()}
+    for seconds in (state.started_s, state.elapsed_s, state.ready_after_s, *(each.seconds for each in phases)):
+        if seconds is not None and not (isinstance(seconds, int | float) and 0 <= seconds < 1e12):
+            raise ValueError("a duration is out of range")
     return state

@@ -18,7 +18,7 @@ from typing import Any
 from rigappliance.config import RigConfig
 from rigappliance.endpoint import Endpoint
 from rigappliance.errors import EngineMissingError, ExitCode
-from rigappliance.launch import engineprocess
+from rigappliance.launch import engineprocess, stacks
 from rigappliance.launch.activity import Counters, StallClock, count
 from rigappliance.launch.leftovers import (
     clean_temporary,
@@ -28,25 +28,30 @@ from rigappliance.launch.leftovers import (
 )
 from rigappliance.launch.logpump import LogFile, LogPump
 from rigappliance.launch.notify import Notifier
-from rigappliance.launch.outcome import Outcome
+from rigappliance.launch.outcome import Ending, Outcome, diagnosed
 from rigappliance.launch.phases import Phase, PhaseTracker
 from rigappliance.launch.proctree import ProcessStat, become_subreaper, descendants, kill_tree
 from rigappliance.launch.readiness import Readiness
 from rigappliance.launch.record import Recorder
 from rigappliance.launch.snapshot import Snapshot, describe
 from rigappliance.launch.view import View
+from rigappliance.launch.witness import Witness, witness_for
 from rigappliance.signals import STOP_SIGNALS
 from rigappliance.units import format_duration, format_size
 
 SAMPLE_S = 1.0
 # A dying engine gets this long to say why before the rest of it is ended.
 LAST_WORDS_S = 2.0
+# A start that is stopped gets no longer than this to do so by itself.
+UNREADY_STOP_S = 2.0
 # The time left is told anew this often to systemd and `status` while a phase goes on.
 REFRESH_S = 10.0
 # A process that waits for a device in the kernel cannot be killed; this often that is said.
 STUCK_S = 10.0
 # systemd's deadlines are moved at most this often.
 EXTEND_EVERY_S = 10.0
+# While processes are made to say what they are doing: enough for ten of them.
+ASIDE_LINES = 4000
 # setproctitle names of the core and the workers begin with this.
 PART_NAME = "VLLM::"
 
@@ -64,6 +69,7 @@ class Supervisor:
         view: View,
         notifier: Notifier,
         card_memory_used: Callable[[], int],
+        witness: Witness | None = None,
     ) -> None:
         self.config = config
         self.argv = argv
@@ -73,6 +79,7 @@ class Supervisor:
         self.view = view
         self.notifier = notifier
         self.card_memory_used = card_memory_used
+        self.witness = witness or witness_for(recorder.directory.root, config.engine.device)
         self.tracker = PhaseTracker()
         self.engine: engineprocess.EngineProcess
         self.pump: LogPump
@@ -83,6 +90,8 @@ class Supervisor:
         self.stopping = False
         self.engine_exit: int | None = None
         self.swept: dict[str, Any] | None = None
+        # Lines that stacks are made of, and that say nothing about the cause.
+        self.aside: list[str] | None = None
         self.last_extend_s = 0.0
         self.said_lost = False
         self.shown: tuple[object, ...] = ()
@@ -92,7 +101,7 @@ class Supervisor:
     async def run(self) -> Outcome:
         """Raises ``EngineMissingError`` where the engine's program cannot be started at all."""
         self.loop = asyncio.get_running_loop()
-        self.finished: asyncio.Future[Outcome] = self.loop.create_future()
+        self.finished: asyncio.Future[Ending] = self.loop.create_future()
         self.exited = asyncio.Event()
         self.gone = asyncio.Event()
         self.log_ended = asyncio.Event()
@@ -105,12 +114,13 @@ class Supervisor:
         # Should the guard itself be killed, the engine's orphans come to us.
         become_subreaper()
         self.before = shared_memory_names()
+        self.recorder.state.counters = self.witness.memory.before
         try:
             self.engine = engineprocess.start(
                 self.argv, self.environment, self.recorder.state.run_id, self.recorder.directory.temporary
             )
         except OSError as error:
-            raise EngineMissingError(f"cannot start the engine's guard: {error.strerror}") from error
+            raise engineprocess.cannot_start(error) from error
         launch = self.config.launch
         self.readiness = Readiness(
             self.endpoint,
@@ -130,10 +140,11 @@ class Supervisor:
             self._spawn(self._watchdog(self.notifier.watchdog_interval_s))
         self.notifier.extend(launch.stall_timeout + 60)
         try:
-            outcome = await self.finished
-            return await self._shut_down(outcome)
+            ending = await self.finished
+            return await self._shut_down(ending)
         finally:
             log.close()
+            self.witness.close()
             for task in self._tasks:
                 task.cancel()
 
@@ -148,9 +159,18 @@ class Supervisor:
             # A defect in a watcher must not leave an engine unwatched.
             self.finished.set_exception(error)
 
-    def _finish(self, code: ExitCode, message: str, remedy: str = "") -> None:
+    def _finish(
+        self,
+        code: ExitCode,
+        what: str,
+        remedy: str = "",
+        *,
+        quiet_s: float | None = None,
+        probe: str = "",
+        core_dead: bool = False,
+    ) -> None:
         if not self.finished.done():
-            self.finished.set_result(Outcome(code, message, remedy))
+            self.finished.set_result(Ending(code, what, remedy, quiet_s, probe, core_dead, self.engine_exit))
 
     # --- what comes in -----------------------------------------------------
 
@@ -165,8 +185,14 @@ class Supervisor:
             self.view.line(f"{self.log.path} cannot be written, so part of the log is not kept; is the disk full?")
 
     def _on_line(self, line: str) -> None:
+        if self.aside is not None:
+            if len(self.aside) < ASIDE_LINES:
+                self.aside.append(line)
+            return
         before = self.tracker.phase
+        self.witness.feed(line)
         if self.tracker.feed(line):
+            self.recorder.state.loaded = self.tracker.weights_loaded or self.tracker.phase > Phase.WEIGHTS
             self.recorder.state.kv_tokens = self.tracker.kv_tokens
             if self.tracker.phase is not before:
                 self._entered()
@@ -192,11 +218,14 @@ class Supervisor:
         for event in self.events.feed(data):
             if "started" in event:
                 self.recorder.state.engine_pid = int(str(event["started"]))
+                self.witness.saw([self.recorder.state.engine_pid])
                 self.recorder.save()
             elif "exited" in event:
                 self.engine_exit = int(str(event["exited"]))
                 self.exited.set()
                 self._spawn(self._engine_left(self.engine_exit))
+            elif "orphan" in event:
+                self.witness.orphan_reaped(int(str(event["orphan"])), int(str(event["status"])))
             elif "swept" in event:
                 self.swept = dict(event["swept"]) if isinstance(event["swept"], dict) else {}
             elif "error" in event and not self.finished.done():
@@ -209,15 +238,15 @@ class Supervisor:
         with suppress(TimeoutError):
             await asyncio.wait_for(self.log_ended.wait(), 0.5)
         how = f"by signal {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
-        cause = f": {self.tracker.cause}" if self.tracker.cause else ""
         if self.recorder.state.ready:
-            self._finish(ExitCode.DIED, f"the engine left {how} while serving{cause}", self._remedy())
+            self._finish(ExitCode.DIED, f"the engine left {how} while serving")
         else:
-            where = self.tracker.phase.label
-            self._finish(ExitCode.START_FAILED, f"the engine left {how} during {where}{cause}", self._remedy())
+            self._finish(ExitCode.START_FAILED, f"the engine left {how} during {self._where()}")
 
     async def _guard_lost(self) -> None:
         """Someone killed the guard: its work is ours now."""
+        self.witness.part_died("the engine's guard", self.engine.popen.pid)
+        self.witness.orphan_reaped(self.engine.popen.pid, self.engine.popen.wait())
         self._finish(ExitCode.DIED, "the engine's guard process was killed", "find out who killed it")
         await asyncio.to_thread(kill_tree, os.getpid(), reap_all)
         remove_shared_memory(self.before)
@@ -231,6 +260,7 @@ class Supervisor:
         os.close(pidfd)
         if self.stopping or self.finished.done() or self.engine_exit is not None:
             return
+        self.witness.part_died(name, pid)
         self.view.line(f"{name} (pid {pid}) is gone")
         self._spawn(self._part_gone(name, pid))
 
@@ -239,8 +269,7 @@ class Supervisor:
             await asyncio.wait_for(self.log_ended.wait(), LAST_WORDS_S)
         ready = self.recorder.state.ready
         code, when = (ExitCode.DIED, "while serving") if ready else (ExitCode.START_FAILED, f"during {self._where()}")
-        cause = f": {self.tracker.cause}" if self.tracker.cause else ""
-        self._finish(code, f"{name} (pid {pid}) died {when}{cause}", self._remedy())
+        self._finish(code, f"{name} (pid {pid}) died {when}")
 
     def _on_signal(self, signum: int) -> None:
         name = signal.Signals(signum).name
@@ -254,9 +283,6 @@ class Supervisor:
 
     def _where(self) -> str:
         return self.tracker.phase.label
-
-    def _remedy(self) -> str:
-        return f"read {self.recorder.directory.log_file}"
 
     # --- watching ----------------------------------------------------------
 
@@ -274,16 +300,24 @@ class Supervisor:
                     ExitCode.HUNG,
                     f"the engine hung during {self._where()}: no log line, read byte, CPU time, page fault "
                     f"or card memory moved for {format_duration(quiet_s)}",
-                    "raise launch.stall_timeout if this rig is that slow; otherwise " + self._remedy(),
+                    quiet_s=quiet_s,
                 )
                 return
             self._show()
             await asyncio.sleep(SAMPLE_S)
 
+    async def _watch_memory(self) -> None:
+        """While serving, when the next proof of life is due anyway."""
+        while not self.finished.done():
+            await asyncio.sleep(self.config.launch.probe_interval)
+            self.witness.memory.sample()
+
     def _take_sample(self) -> None:
         tree = self._tree()
         now_s = time.monotonic()
         self.counters = count(tree, now_s, self.pump.total_bytes, self.card_memory_used())
+        self.witness.memory.sample()
+        self.witness.saw(stat.pid for stat in tree)
         for stat in tree:
             # The kernel cuts names to 15 characters; the prefix survives.
             if stat.name.startswith(PART_NAME) and stat.pid not in self.parts:
@@ -328,12 +362,18 @@ class Supervisor:
             return
         if not proof.ok:
             what = f"the engine listens but is not usable: {proof.reason}"
-            self._finish(ExitCode.START_FAILED, what, self._remedy())
+            self._finish(ExitCode.START_FAILED, what, probe=proof.reason, core_dead=proof.dead)
             return
         self._is_ready()
+        self._spawn(self._watch_memory())
         proof = await self.readiness.until_it_fails()
-        code, what = (ExitCode.DIED, "died") if proof.dead else (ExitCode.HUNG, "hung")
-        self._finish(code, f"the engine {what} while serving: {proof.reason}", self._remedy())
+        if proof.dead or proof.refused:
+            what = "died" if proof.dead else "failed"
+            text = f"the engine {what} while serving: {proof.reason}"
+            self._finish(ExitCode.DIED, text, probe=proof.reason, core_dead=proof.dead)
+        else:
+            text = f"the engine hung while serving: {proof.reason}"
+            self._finish(ExitCode.HUNG, text, quiet_s=self.readiness.timeout_s, probe=proof.reason)
 
     def _is_ready(self) -> None:
         self.tracker.ready()
@@ -355,19 +395,28 @@ class Supervisor:
 
     # --- the end -----------------------------------------------------------
 
-    async def _shut_down(self, outcome: Outcome) -> Outcome:
+    async def _shut_down(self, ending: Ending) -> Outcome:
         self.stopping = True
+        if ending.code == ExitCode.HUNG:
+            await self._gather_stacks()
+        # What is known by now: ending a process that waits for a device can take long.
+        outcome = self._conclude(ending)
         self.notifier.stopping(outcome.message)
         self.view.line(outcome.message)
         launch = self.config.launch
-        asked = outcome.exit_code in (ExitCode.OK, ExitCode.INTERRUPTED)
+        asked = ending.asked
         if self.engine_exit is None and not self.gone.is_set():
+            # What it says from now on is about its end by our hand.
+            self.aside = []
             if asked:
-                drain_s = launch.drain_timeout if self.recorder.state.ready else 0.0
-                self.notifier.extend(drain_s + launch.stop_timeout + 30)
+                ready = self.recorder.state.ready is not None
+                # While its core starts, the API server loses a SIGTERM and goes on; and there is nothing to drain.
+                patience_s = launch.drain_timeout + launch.stop_timeout
+                limit_s = patience_s if ready else min(patience_s, UNREADY_STOP_S)
+                self.notifier.extend(limit_s + 30)
                 self.engine.terminate()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self.exited.wait(), drain_s + launch.stop_timeout)
+                    await asyncio.wait_for(self.exited.wait(), limit_s)
             if not self.exited.is_set():
                 self.engine.kill()
         await self._all_gone()
@@ -375,7 +424,37 @@ class Supervisor:
             await asyncio.wait_for(self.log_ended.wait(), 2.0)
         self.engine.popen.wait()
         self._report_sweep()
-        return outcome
+        if asked:
+            return outcome
+        await self.witness.ask_cards()
+        final = self._conclude(ending)
+        if final.message != outcome.message:
+            self.notifier.status(final.message)
+        return final
+
+    def _conclude(self, ending: Ending) -> Outcome:
+        """``ending`` with its cause by all that is known now."""
+        if ending.asked:
+            return Outcome(ending.code, ending.what)
+        diagnosis = self.witness.diagnose(
+            ending,
+            self.tracker.phase,
+            ready=self.recorder.state.ready is not None,
+        )
+        return diagnosed(ending, diagnosis, self.recorder.directory.log_file)
+
+    async def _gather_stacks(self) -> None:
+        """What the processes were doing. After this the engine may be dead already."""
+        tree = self._tree()
+        self.notifier.extend(60)
+        self.view.line(f"the engine hangs; asking its {len(tree)} process(es) what they are doing")
+        self.witness.stacks = await stacks.gather(tree, self.config.engine.python, self._take_aside)
+        for text in self.witness.stacks:
+            self.view.line(text.splitlines()[0])
+
+    def _take_aside(self) -> list[str]:
+        lines, self.aside = self.aside or [], []
+        return lines
 
     async def _all_gone(self) -> None:
         while not self.gone.is_set():

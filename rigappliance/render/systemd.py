@@ -7,10 +7,13 @@ the variables in which one configuration differs from another.
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rigappliance.config import RigConfig
-from rigappliance.configfile import absolute_paths
+from rigappliance.configfile import PATH_KEYS, absolute_paths
+from rigappliance.launch.state import COMPACT_FLAG
 from rigappliance.profiles import PROFILES
 from rigappliance.render.unitsyntax import argument, memory_max, plain, quoted, single_line
 from rigappliance.render.unittable import Setting, Variables, unit_settings
@@ -79,6 +82,7 @@ def variables(config: RigConfig, config_file: Path | None, program: Path, needs:
         "paths": " ".join(quoted(str(path)) for path in (state, model)),
         "program": argument(str(program.absolute())),
         "arguments": " ".join(argument(word) for word in arguments(config, config_file)),
+        "compact_flag": argument(str(state / COMPACT_FLAG)),
         "systemctl": "/usr/bin/systemctl",
         "user": USER,
         "memory_max": memory_max(config.memory.max),
@@ -106,9 +110,22 @@ def in_home(path: Path) -> bool:
 
 def working_directory(config: RigConfig) -> Path:
     """Where the paths of the configuration mean what they mean here."""
-    here = Path.cwd()
-    relative = absolute_paths(PROFILES[config.profile], here) != PROFILES[config.profile]
-    return here if relative else config.state_dir.absolute()
+    here, tree = Path.cwd(), config.model_dump(mode="json")
+    profile = absolute_paths(PROFILES[config.profile], here)
+    # Only a profile's paths are taken from wherever one is, and only those that the file did not set.
+    for key, *rest in PATH_KEYS:
+        relative, absolute, declared = (look_up(each, key, *rest) for each in (PROFILES[config.profile], profile, tree))
+        if relative != absolute and declared == absolute:
+            return here
+    return config.state_dir.absolute()
+
+
+def look_up(tree: Mapping[str, Any], *keys: str) -> Any:
+    """What is at the end of ``keys``, or None."""
+    value: Any = tree
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 def arguments(config: RigConfig, config_file: Path | None) -> list[str]:

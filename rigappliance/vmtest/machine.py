@@ -6,6 +6,7 @@ import atexit
 import os
 import shlex
 import shutil
+import socket
 import tempfile
 import time
 from contextlib import suppress
@@ -47,16 +48,25 @@ class Machine(MachineApi):
 
     The first start wakes up the origin's saved state where it has one; every
     later one boots the disk as the last crash or shutdown left it.  As with
-    NixOS's driver, a command starts a machine that is off.
+    NixOS's driver, a command starts a machine that is off.  ``serial`` is one
+    end of a connection whose other end somebody reads.
     """
 
-    def __init__(self, origin: Origin, *, name: str = "machine", out_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        name: str = "machine",
+        out_dir: Path | None = None,
+        serial: socket.socket | None = None,
+    ) -> None:
         self.name = name
         self.origin = origin
         self._holds = [cache.hold(path) for path in origin.entries]
         self._run = RunDirectory()
         self._logs = log_directory(name)
         self._out = out_dir
+        self._serial = serial
         self._keep_logs = False
         self._transcript = Transcript(self._logs / "shell.log")
         self.console = Console(self._logs / "console.log")
@@ -65,7 +75,7 @@ class Machine(MachineApi):
         self._emulator: qemu.Emulator | None = None
         self._shell: Shell | None = None
         self._connected = False
-        self._asleep = origin.memory is not None
+        self._asleep = origin.memory is not None and not origin.cold
         self._waking = False
         self._allow_reboot = False
         self._errors = ""
@@ -109,9 +119,8 @@ class Machine(MachineApi):
         self.log("the machine starts" + (" from its saved state" if self._waking else ""))
         arguments = qemu.machine_arguments(self.origin.image, self.origin.hardware, self.origin.accelerator)
         try:
-            self._emulator = qemu.start(
-                arguments, self._disk, self._logs / "console.log", self._logs / "qemu.log", options
-            )
+            connections = qemu.Connections(self._disk, self._logs / "console.log", self._serial)
+            self._emulator = qemu.start(arguments, connections, self._logs / "qemu.log", options)
             if self._waking:
                 self._emulator.monitor.go_on(WAKE_TIMEOUT_S)
         except GuestError as error:
@@ -127,7 +136,7 @@ class Machine(MachineApi):
         try:
             if self._waking:
                 # Its clock went on where it was saved.
-                self._shell.run(f"date --set=@{time.time():.3f}", WAKE_TIMEOUT_S)
+                self._shell.run(f"date --set=@{time.time():.3f}; {self.origin.on_wake}", WAKE_TIMEOUT_S)
             else:
                 self._shell.wait_ready(BOOT_TIMEOUT_S)
         except GuestHungError as error:

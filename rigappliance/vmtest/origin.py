@@ -16,7 +16,9 @@ MEMORY = "memory"
 class Origin:
     """An image on hardware, and the directory of a saved state where there is one.
 
-    ``parents`` are the cache's entries that its files build upon.
+    ``parents`` are the cache's entries that its files build upon.  ``on_wake``
+    is a command that a machine runs as soon as it woke up; a ``cold`` one boots
+    the disk of the saved state instead.
     """
 
     image: Image
@@ -24,6 +26,8 @@ class Origin:
     accelerator: str = field(default_factory=qemu.accelerator)
     state: Path | None = None
     parents: tuple[Path, ...] = ()
+    on_wake: str = ""
+    cold: bool = False
 
     @property
     def disk(self) -> Path:

@@ -99,18 +99,30 @@ def machine_arguments(image: Image, hardware: Hardware, kind: str) -> list[str]:
     ]
 
 
-def connection_arguments(disk: Path, console: Path, shell: socket.socket, monitor: socket.socket) -> list[str]:
-    """What ties the machine to this process. Sockets are inherited: no path to clean up or to be too long."""
+@dataclass(frozen=True)
+class Connections:
+    """What ties the machine to this process; ``serial`` is the far end of its serial line where somebody sits there."""
+
+    disk: Path
+    console: Path
+    serial: socket.socket | None = None
+
+
+def connection_arguments(own: Connections, shell: socket.socket, monitor: socket.socket) -> list[str]:
+    """Sockets are inherited: no path to clean up or to be too long."""
+    console = f"file,id=console,append=on,path={_escaped(own.console)}"
+    if own.serial is not None:
+        console = f"socket,id=console,fd={own.serial.fileno()},logfile={_escaped(own.console)},logappend=on"
     return [
         "-drive",
         # Flushes reach the disk: a power cut keeps what the guest synced, and owes it no more.
-        f"if=none,id=root,format=qcow2,cache=writeback,discard=unmap,file={_escaped(disk)}",
+        f"if=none,id=root,format=qcow2,cache=writeback,discard=unmap,file={_escaped(own.disk)}",
         "-device",
         "virtio-blk-pci,drive=root",
         "-device",
         "virtio-rng-pci",
         "-chardev",
-        f"file,id=console,append=on,path={_escaped(console)}",
+        console,
         "-serial",
         "chardev:console",
         "-device",
@@ -154,7 +166,7 @@ class Emulator:
         self.monitor.close()
 
 
-def start(machine: list[str], disk: Path, console: Path, errors: Path, options: list[str]) -> Emulator:
+def start(machine: list[str], connections: Connections, errors: Path, options: list[str]) -> Emulator:
     """Start QEMU; its messages go to the file ``errors``.
 
     Raises ``EmulatorError`` or ``GuestGoneError`` where it does not come up.
@@ -168,16 +180,19 @@ def start(machine: list[str], disk: Path, console: Path, errors: Path, options: 
         "KILL",
         program("qemu-system-x86_64"),
         *machine,
-        *connection_arguments(disk, console, shell_of_guest, monitor_of_guest),
+        *connection_arguments(connections, shell_of_guest, monitor_of_guest),
         *options,
     ]
+    inherited = [shell_of_guest.fileno(), monitor_of_guest.fileno()]
+    if connections.serial is not None:
+        inherited.append(connections.serial.fileno())
     with errors.open("ab") as messages, shell_of_guest, monitor_of_guest:
         process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
             stdout=messages,
             stderr=messages,
-            pass_fds=(shell_of_guest.fileno(), monitor_of_guest.fileno()),
+            pass_fds=inherited,
             # Ctrl-C is for the test, which then ends the guest in order.
             start_new_session=True,
         )

@@ -11,6 +11,9 @@ import pytest
 from rigappliance.demo.checkpoint import write_checkpoint
 from tests.engine.launching import EngineHome, Launch
 
+# Its assertions say what was found, as those of tests do.
+pytest.register_assert_rewrite("tests.engine.verdict")
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 VARIABLE = "RIGAPPLIANCE_TEST_ENGINE_PYTHON"
 

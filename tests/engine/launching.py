@@ -9,15 +9,17 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rigappliance.endpoint import Endpoint, port_open
-from rigappliance.launch.leftovers import shared_memory_names
+from rigappliance.launch.leftovers import SHARED_MEMORY, inodes_in_use, shared_memory_names
 from rigappliance.launch.proctree import ProcessStat, command_line, descendants, with_environment
 
-START_LIMIT_S = 180.0
+# A start takes 40 s on two idle cores, and several minutes on busy ones.
+START_LIMIT_S = 600.0
 
 
 def free_port() -> int:
@@ -67,6 +69,18 @@ class EngineHome:
         content: dict[str, Any] = json.loads((self.state_dir / "state.json").read_text())
         return content
 
+    def records(self, name: str) -> list[dict[str, Any]]:
+        """Of history.jsonl or failures.jsonl; a line that is torn is an error here."""
+        try:
+            text = (self.state_dir / name).read_text()
+        except FileNotFoundError:
+            return []
+        return [json.loads(line) for line in text.splitlines()]
+
+    def set_aside(self) -> list[str]:
+        """Files of the state directory that a launch could not make sense of."""
+        return sorted(path.name for path in self.state_dir.glob("*.corrupt-*"))
+
 
 class Launch:
     """One running `rigappliance launch`."""
@@ -75,6 +89,8 @@ class Launch:
         self.home = home
         self.memory_before = shared_memory_names()
         self.directories_before = run_directories()
+        self.history_before = home.records("history.jsonl")
+        self.failures_before = home.records("failures.jsonl")
         self.out = (home.root / "launch.out").open("wb")
         self.err_path = home.root / "launch.err"
         self.err = self.err_path.open("wb")
@@ -135,13 +151,23 @@ class Launch:
             run_id = state["run_id"] if state else "none"
             found = {
                 "processes": [command_line(s.pid) for s in with_environment(f"RIGAPPLIANCE_RUN_ID={run_id}")],
-                "shared memory": sorted(shared_memory_names() - self.memory_before),
+                "shared memory": self.shared_memory_left(),
                 "directories": sorted(run_directories() - self.directories_before),
                 "port": [str(self.home.port)] if port_open(Endpoint("127.0.0.1", self.home.port), 0.2) else [],
             }
             if not any(found.values()) or time.monotonic() >= deadline:
                 return found
             time.sleep(0.1)
+
+    def shared_memory_left(self) -> list[str]:
+        """New names that no process uses; another engine of this machine may come and go meanwhile."""
+        left = []
+        used = inodes_in_use()
+        for name in sorted(shared_memory_names() - self.memory_before):
+            with suppress(FileNotFoundError):
+                if (SHARED_MEMORY / name).stat().st_ino not in used:
+                    left.append(name)
+        return left
 
     def end(self) -> None:
         """For teardown, whatever the test did."""

@@ -19,6 +19,7 @@ import pytest
 from rigappliance.demo.checkpoint import ANSWER
 from rigappliance.endpoint import Endpoint, stream_chat
 from tests.engine.launching import NOTHING, EngineHome, Launch
+from tests.faults import record
 
 pytestmark = pytest.mark.engine
 
@@ -65,6 +66,16 @@ def rig(*arguments: str, config: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
+def note_refusal(fault: str, cause: str, done: subprocess.CompletedProcess[str], started_s: float) -> None:
+    record(
+        fault,
+        cause=cause,
+        evidence=done.stderr.splitlines()[0].removeprefix("rigappliance: "),
+        decision=f"refused before the start (exit code {done.returncode})",
+        seconds=time.monotonic() - started_s,
+    )
+
+
 def test_phases_come_in_order_and_their_times_add_up(serving: Launch) -> None:
     state = serving.wait_ready()
     assert [record["name"] for record in state["phases"]] == PHASES
@@ -105,18 +116,22 @@ def test_wait_returns_at_once_for_each_goal(serving: Launch, home: EngineHome) -
 
 
 def test_a_second_launch_of_the_state_directory_is_refused(serving: Launch, home: EngineHome) -> None:
+    started_s = time.monotonic()
     done = rig("launch", config=home.config())
     assert done.returncode == 9
     assert f"pid {serving.process.pid}" in done.stderr
+    note_refusal("two launches on one state directory", "none: the second one was refused", done, started_s)
 
 
 def test_another_launch_on_the_port_is_told_who_has_it(serving: Launch, home: EngineHome) -> None:
     environment = {**os.environ, "RIGAPPLIANCE_STATE_DIR": str(home.root / "other")}
     command = [sys.executable, "-m", "rigappliance", "launch", "-c", str(home.config())]
+    started_s = time.monotonic()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 4
     assert str(home.port) in done.stderr
     assert str(serving.own_state()["engine_pid"]) in done.stderr  # type: ignore[index]
+    note_refusal("port taken by another engine", "port (preflight)", done, started_s)
 
 
 def test_the_log_is_passed_on_byte_for_byte(serving: Launch, home: EngineHome) -> None:

@@ -1,56 +1,15 @@
-"""Evaluation of the NixOS modules without Nix's public caches: in an evaluation bench beside the repository."""
+"""What the tests of this folder ask of the evaluation bench: values, and units as NixOS writes them."""
 
 from __future__ import annotations
 
 import functools
-import json
-import os
-import shutil
-import subprocess
-from pathlib import Path
-from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-PLACE_VARIABLE = "RIGAPPLIANCE_NIX_BENCH"
-PLACE = Path(os.environ.get(PLACE_VARIABLE, ROOT.parent / "shared" / "nix"))
-# As the bench's own scripts find them.
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-TREES = Path(os.environ.get("RIG_NIX_BENCH") or CACHE / "rig-nix-bench")
+from rigappliance.vmtest.control import TREE
+from rigappliance.vmtest.nixbench import TREES, NixError, evaluate, missing
 
-# Nothing is built and nothing is fetched, whatever an expression asks for.
-SETTINGS = "build-users-group =\nallow-import-from-derivation = false\nmax-jobs = 0\nsubstitute = false\n"
-TIMEOUT_S = 300
+__all__ = ["ROOT", "TREES", "NixError", "evaluate", "missing", "unit_settings", "unit_text"]
 
-
-class NixError(Exception):
-    """What Nix said about an expression that does not evaluate."""
-
-
-def missing() -> str | None:
-    """Why nothing can be evaluated here, or ``None``."""
-    if shutil.which("nix-instantiate") is None:
-        return "nix-instantiate is not installed (Debian: nix-bin)"
-    if not (PLACE / "nixos.nix").is_file():
-        return f"there is no evaluation bench in {PLACE} (set {PLACE_VARIABLE})"
-    if not (TREES / "nixos").is_dir():
-        return f"the bench's trees are not in {TREES} (run its `prepare`)"
-    return None
-
-
-def evaluate(expression: str) -> Any:
-    """The value of an expression over the names of ``evaluate.nix``. Raises ``NixError``."""
-    with_names = f"with import {Path(__file__).parent}/evaluate.nix {{ bench = {TREES}; tools = {PLACE}; }}; "
-    done = subprocess.run(
-        ["nix-instantiate", "--eval", "--strict", "--json", "--read-write-mode", "--expr", with_names + expression],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=TIMEOUT_S,
-        env={**os.environ, "NIX_CONFIG": SETTINGS},
-    )
-    if done.returncode:
-        raise NixError(done.stderr)
-    return json.loads(done.stdout)
+ROOT = TREE
 
 
 @functools.cache

@@ -108,10 +108,25 @@ rec {
   vmTest =
     name:
     (system [ appliance ])._module.args.pkgs.testers.runNixOSTest {
-      imports = [ (root + "/nixos/tests/${name}.nix") ];
+      imports = [ (import (root + "/nixos/tests/lib/test.nix") name) ];
       defaults.imports = [
         (root + "/nixos/modules")
         standIns
       ];
+    };
+
+  # The appliance's units on the machine of a VM test, for a guest that is no NixOS.
+  nodeUnits =
+    name:
+    let
+      node = (vmTest name).nodes.machine;
+      own = lib.filterAttrs (unit: _: lib.hasPrefix "rigappliance" unit) node.systemd.units;
+      text = builtins.unsafeDiscardStringContext;
+    in
+    {
+      texts = lib.mapAttrs (_: unit: text unit.text) own;
+      wantedBy = lib.mapAttrs (_: unit: unit.wantedBy) own;
+      package = text "${node.services.rigappliance.package}";
+      configFile = text "${node.services.rigappliance.configFile}";
     };
 }

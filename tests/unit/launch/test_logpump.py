@@ -133,6 +133,23 @@ def test_a_line_that_is_cut_keeps_its_beginning_whatever_the_chunks(tmp_path: Pa
     assert pipe.lines == [line[:LINE_BYTES].decode(), "next"]
 
 
+def test_a_line_without_end_costs_no_more_the_longer_it_gets(tmp_path: Path) -> None:
+    """Dots for an hour: each read brings a few, and all that came before must not be looked at again."""
+    pipe = Plumbing(tmp_path / "engine.log", lambda data: None)
+    pipe.feed([b"." * 1000] * 100)
+    assert len(pipe.pump._rest) == LINE_BYTES
+    begin_s = time.process_time()
+    pipe.feed([b"."] * 20_000)
+    one_s = time.process_time() - begin_s
+    pipe.feed([b"." * 60_000] * 200)
+    begin_s = time.process_time()
+    pipe.feed([b"."] * 20_000)
+    assert time.process_time() - begin_s < 3 * one_s + 0.1
+    assert pipe.lines == []
+    pipe.end()
+    assert pipe.lines == ["." * LINE_BYTES]
+
+
 def test_no_bytes_make_no_line(tmp_path: Path) -> None:
     pipe = Plumbing(tmp_path / "engine.log", lambda data: None)
     assert pipe.pump.read(), "an empty pipe is not the end of the log"

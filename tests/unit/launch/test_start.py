@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from rigappliance.configfile import load_config
+from rigappliance.diagnosis.cause import Fact
 from rigappliance.errors import ExitCode, InterruptedStartError
-from rigappliance.launch import start
+from rigappliance.launch import standing, start
 from rigappliance.launch.state import StateDirectory
 from rigappliance.launch.view import PlainView
 
@@ -46,6 +47,13 @@ def test_during_the_checks(signum: int, tmp_path: Path, monkeypatch: pytest.Monk
     assert directory.peek() is None
     directory.acquire()
     directory.release()
+
+
+def test_while_it_looks_how_things_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else goes wrong there is passed over, and a stop must not be."""
+    monkeypatch.setattr(start, "check", lambda *_: None)
+    monkeypatch.setitem(standing.READERS, Fact.TOOLCHAIN, send_itself(signal.SIGTERM))
+    assert interrupted(tmp_path).peek() is None
 
 
 def test_after_the_state_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -32,6 +33,10 @@ STATE = StartState(
     eta_s=120.0,
     eta_basis="1 earlier start here",
     kv_tokens=16_240,
+    boot_id="b",
+    started_s=12.5,
+    counters={"kills": 1},
+    facts={"engine": "abc"},
 )
 
 
@@ -191,6 +196,18 @@ def test_a_lock_is_not_inherited_by_the_engine(tmp_path: Path) -> None:
     finally:
         child.kill()
         child.wait()
+
+
+def test_a_full_disk_does_not_keep_the_lock_from_being_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    first, second = StateDirectory(tmp_path), StateDirectory(tmp_path)
+    first.acquire()
+    with pytest.raises(BusyError):
+        second.acquire()
+    first.release()
 
 
 def test_a_directory_that_cannot_be_used_is_said(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from rigappliance.errors import ExitCode
+from rigappliance.launch.failures import read_failures
 from rigappliance.launch.history import read_history
 from rigappliance.launch.state import StartState, StateDirectory
 from tests.unit.launch.processes import wait_until, with_argument
@@ -42,6 +43,7 @@ class Ended:
     message: str
     remedy: str
     exit_code: int
+    cause: str | None
 
 
 class Launch:
@@ -140,7 +142,7 @@ class Launch:
         self.stop_listening()
         assert [process.cmdline() for process in with_argument(self.token)] == []
         content = json.loads((self.root / "outcome.json").read_text())
-        return Ended(content["code"], content["message"], content["remedy"], exit_code)
+        return Ended(content["code"], content["message"], content["remedy"], exit_code, content["cause"])
 
     def state(self) -> StartState:
         state = StateDirectory(self.root / "state").peek()
@@ -279,6 +281,16 @@ def test_an_engine_that_ignores_sigterm_is_ended_in_time(launch: Launch) -> None
     assert elapsed_s < 5
 
 
+def test_a_start_that_does_not_hear_sigterm_is_ended_soon(launch: Launch) -> None:
+    """The real API server loses it while its core starts."""
+    launch.start(term="ignore", hang_at="Starting to load model", launch={"stop_timeout": "60s"})
+    launch.wait_said("hangs")
+    begin_s = time.monotonic()
+    launch.running.send_signal(signal.SIGTERM)
+    assert launch.end().code == "INTERRUPTED"
+    assert time.monotonic() - begin_s < 6
+
+
 def test_a_second_sigterm_does_not_wait(launch: Launch) -> None:
     launch.start(term="ignore", launch={"stop_timeout": "60s"})
     launch.wait_ready()
@@ -295,19 +307,24 @@ def test_a_second_sigterm_does_not_wait(launch: Launch) -> None:
 def test_an_engine_that_leaves_during_weights_is_told_with_its_cause(launch: Launch) -> None:
     launch.start(recording="truncated-shard", exit_at="RuntimeError: Engine core initialization failed", status=1)
     ended = launch.end()
-    assert (ended.code, ended.exit_code) == ("START_FAILED", int(ExitCode.START_FAILED))
-    assert ended.message == (
-        "the engine left with exit status 1 during weights: safetensors._safetensors_rust.SafetensorError: "
-        "Error while deserializing header: incomplete metadata, file not fully covered"
+    assert (ended.code, ended.cause, ended.exit_code) == ("START_FAILED", "checkpoint-truncated", 62)
+    assert ended.message.startswith(
+        "the engine left with exit status 1 during weights: a shard of the checkpoint is shorter than its header says: "
     )
-    assert ended.remedy == f"read {launch.root}/state/engine.log"
-    assert launch.state().outcome == "start-failed"
+    assert "SafetensorError: Error while deserializing header: incomplete metadata" in ended.message
+    assert "rigappliance fetch" in ended.remedy
+    assert ended.remedy.endswith(f"the engine's log is {launch.root}/state/engine.log")
+    state = launch.state()
+    assert (state.outcome, state.exit_code, state.cause) == ("start-failed", 62, "checkpoint-truncated")
+    stopping = next(text for text in launch.texts() if text.startswith("STOPPING=1"))
+    assert "shorter than its header says" in stopping
 
 
 def test_an_engine_that_leaves_with_status_0_before_it_is_ready_has_failed(launch: Launch) -> None:
     launch.start(exit_at="Loading weights took", status=0)
     ended = launch.end()
-    assert (ended.code, ended.message) == ("START_FAILED", "the engine left with exit status 0 during weights")
+    assert (ended.code, ended.cause, ended.exit_code) == ("START_FAILED", "silent-exit", 85)
+    assert ended.message.startswith("the engine left with exit status 0 during weights")
 
 
 def test_an_engine_that_leaves_with_status_0_while_serving_has_died(launch: Launch) -> None:
@@ -315,8 +332,8 @@ def test_an_engine_that_leaves_with_status_0_while_serving_has_died(launch: Laun
     launch.wait_ready()
     launch.do("exit 0")
     ended = launch.end()
-    assert (ended.code, ended.exit_code) == ("DIED", int(ExitCode.DIED))
-    assert ended.message == "the engine left with exit status 0 while serving"
+    assert (ended.code, ended.cause, ended.exit_code) == ("DIED", "silent-exit", 85)
+    assert ended.message.startswith("the engine left with exit status 0 while serving")
     assert launch.has("STOPPING=1")
 
 
@@ -324,7 +341,9 @@ def test_an_engine_that_is_killed_while_serving_has_died_by_name_of_the_signal(l
     launch.start()
     launch.wait_ready()
     launch.engine().kill()
-    assert launch.end().message == "the engine left by signal SIGKILL while serving"
+    ended = launch.end()
+    assert ended.message.startswith("the engine left by signal SIGKILL while serving: ")
+    assert (ended.cause, ended.exit_code) == ("part-killed", 82)
 
 
 @pytest.mark.parametrize("ready", [True, False])
@@ -342,10 +361,10 @@ def test_a_worker_that_is_killed_is_noticed_although_the_server_stays(launch: La
     os.kill(pid, signal.SIGKILL)
     ended = launch.end()
     assert time.monotonic() - begin_s < 5
-    if ready:
-        assert (ended.code, ended.message) == ("DIED", f"VLLM::Worker (pid {pid}) died while serving")
-    else:
-        assert (ended.code, ended.message) == ("START_FAILED", f"VLLM::Worker (pid {pid}) died during weights")
+    assert (ended.cause, ended.exit_code) == ("part-killed", 82)
+    when = "while serving" if ready else "during weights"
+    assert ended.code == ("DIED" if ready else "START_FAILED")
+    assert ended.message.startswith(f"VLLM::Worker (pid {pid}) died {when}: ")
 
 
 def test_an_engine_that_says_that_its_core_is_dead_has_died(launch: Launch) -> None:
@@ -375,7 +394,9 @@ def test_nothing_is_left_when_the_guard_is_killed(launch: Launch, ready: bool) -
     assert guard is not None and guard.ppid() == launch.running.pid
     guard.kill()
     ended = launch.end()
-    assert (ended.code, ended.message) == ("DIED", "the engine's guard process was killed")
+    assert (ended.code, ended.cause) == ("DIED", "part-killed")
+    assert ended.message.startswith("the engine's guard process was killed: ")
+    assert "SIGKILL" in ended.message
 
 
 def test_nothing_is_left_when_the_supervisor_is_killed(launch: Launch) -> None:
@@ -396,7 +417,25 @@ def test_a_start_that_hangs_is_given_up_and_its_phase_named(launch: Launch) -> N
     assert 2.5 < time.monotonic() - begin_s < 8
     assert (ended.code, ended.exit_code) == ("HUNG", int(ExitCode.HUNG))
     assert ended.message.startswith("the engine hung during weights: no log line, read byte, CPU time, page fault")
-    assert "raise launch.stall_timeout" in ended.remedy
+    assert "launch.stall_timeout" in ended.remedy
+    assert ended.cause == "hung"
+    [failure] = read_failures(StateDirectory(launch.root / "state"))
+    said = [item["text"] for item in failure.diagnosis["evidence"]]
+    assert any("VLLM::Worker" in text and "state S (sleeping)" in text for text in said), said
+    assert any('standin.py", line' in text and "in after" in text for text in said), "what Python was doing"
+    assert "signal" not in ended.message.lower(), "that we ended it so is no cause"
+
+
+def test_a_stopped_worker_is_named_as_such(launch: Launch) -> None:
+    launch.start(hang_at="Starting to load model", launch={"stall_timeout": "4s"})
+    launch.wait_said("hangs")
+    [line] = [line for line in launch.said() if line.startswith("worker")]
+    os.kill(int(line.split()[1]), signal.SIGSTOP)
+    ended = launch.end()
+    assert ended.cause == "hung"
+    [failure] = read_failures(StateDirectory(launch.root / "state"))
+    said = [item["text"] for item in failure.diagnosis["evidence"]]
+    assert any("VLLM::Worker" in text and "stopped by a signal" in text for text in said), said
 
 
 def test_a_start_that_is_slow_but_moves_is_not_given_up(launch: Launch) -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from rigappliance.config import RigConfig
 from rigappliance.configfile import load_config
+from rigappliance.diagnosis.catalogue import CAUSES
+from rigappliance.diagnosis.cause import Decision
 from rigappliance.errors import ConfigError, ExitCode
 from rigappliance.render.plainhost import SYSCTL, SYSUSERS, TMPFILES, UNIT_DIRECTORY, host_files
 from rigappliance.render.systemd import CARDS, ENGINE, SWAP, TARGET, WEIGHTS, unit_text, units
@@ -48,12 +50,37 @@ def test_engine_defaults() -> None:
 
 
 def test_exit_codes_decide_about_another_start() -> None:
-    assert unit()["RestartPreventExitStatus"] == [" ".join(str(int(code)) for code in FINAL_EXITS)]
+    stops = sorted(cause.exit_code for cause in CAUSES.values() if cause.decision is Decision.STOP)
+    final_ends = [*map(int, FINAL_EXITS), int(ExitCode.GIVEN_UP), *stops]
+    assert unit()["RestartPreventExitStatus"] == [" ".join(map(str, final_ends))], "table and catalogue agree"
+    passing = {cause.exit_code for cause in CAUSES.values() if cause.decision in (Decision.RETRY, Decision.COMPACT)}
+    assert not passing & set(final_ends)
     for name in (ENGINE, SWAP, WEIGHTS):
         assert unit(name)["SuccessExitStatus"] == [str(int(ExitCode.INTERRUPTED))]
     # A download that is running elsewhere ends by itself.
     final = [str(int(code)) for code in FINAL_EXITS if code != ExitCode.BUSY]
     assert unit(WEIGHTS)["RestartPreventExitStatus"] == [" ".join(final)]
+
+
+def test_what_runs_around_the_launch() -> None:
+    found = unit(state_dir="/srv/st ate$")
+    [before] = found["ExecStartPre"]
+    assert before.startswith("+-/bin/sh -c '"), "as root, and no obstacle to the start"
+    assert before.endswith('"/srv/st ate$$/compact"')
+    assert found["ExecStopPost"] == ["-/bin/true why --record --config /etc/rig.toml --profile rig"]
+    assert found["LimitCORE"] == ["0"]
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_memory_is_compacted_where_a_launch_asked_for_it(tmp_path: Path, asked: bool) -> None:
+    """The shell's part, with another file in the kernel's place."""
+    flag, kernel = tmp_path / "compact", tmp_path / "compact_memory"
+    if asked:
+        flag.touch()
+    [line] = unit()["ExecStartPre"]
+    script = line.split("'")[1].replace("$$", "$").replace("/proc/sys/vm/compact_memory", str(kernel))
+    assert subprocess.run(["/bin/sh", "-c", script, str(flag)], check=False).returncode == 0
+    assert kernel.exists() == asked
 
 
 def test_swap_and_weights() -> None:
@@ -147,6 +174,14 @@ def test_relative_paths_keep_their_meaning() -> None:
     text = unit_text(ENGINE, settings)
     assert f"WorkingDirectory={Path.cwd()}\n" in text
     assert "--config" not in text
+
+
+def test_a_file_that_sets_all_paths_of_its_profile_binds_the_unit_to_no_directory(tmp_path: Path) -> None:
+    file = tmp_path / "rig.toml"
+    paths = 'model.path = "/srv/model"\nengine.python = "/opt/engine/bin/python"\nstate_dir = "/var/lib/rig"\n'
+    file.write_text(f'profile = "demo"\n{paths}')
+    settings = units(load_config(file, environ={}), file, PROGRAM)[ENGINE]
+    assert "WorkingDirectory=/var/lib/rig\n" in unit_text(ENGINE, settings)
 
 
 @pytest.mark.parametrize("key", ["name", "path"])

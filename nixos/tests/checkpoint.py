@@ -1,0 +1,62 @@
+# The checkpoint is spoilt: refused before the start where preflight sees it, named where the engine meets it.
+
+SHARD = f"{CHECKPOINT}/model-00002-of-00003.safetensors"
+MEND = f"cp --archive {PRISTINE}/. {CHECKPOINT}; chown --recursive rigappliance: {CHECKPOINT}"
+# Time to spoil it between the checks and the engine's own look.
+LATER = {"do": "wait", "at": "config", "for_s": 4}
+
+SPOILT = (
+    (
+        "unreadable model directory",
+        f"chmod 700 {CHECKPOINT}; chown root: {CHECKPOINT}",
+        "checkpoint-unreadable",
+        "may not|Permission|read",
+        f"chmod 755 {CHECKPOINT}; {MEND}",
+    ),
+    (
+        "truncated shard",
+        f"truncate --size=-1000 {SHARD}",
+        "checkpoint-truncated",
+        "IncompleteMetadata|fully covered",
+        MEND,
+    ),
+    # The third byte of the header's JSON text, behind its length of eight bytes.
+    (
+        "flipped byte in a shard's header",
+        f"printf '\\377' | dd of={SHARD} bs=1 seek=10 conv=notrunc status=none",
+        "checkpoint-corrupt",
+        "(?i)header",
+        MEND,
+    ),
+    ("missing shard", f"rm {SHARD}", "checkpoint-missing", "model-00002|No such file|missing", MEND),
+    (
+        "wrong architecture in config.json",
+        f"sed -i s/Qwen2ForCausalLM/NoSuchForCausalLM/ {CHECKPOINT}/config.json",
+        "checkpoint-unsupported",
+        "NoSuchForCausalLM",
+        MEND,
+    ),
+)
+
+machine.start()
+adjust(PATIENT)
+for fault, spoil, cause, evidence, mend in SPOILT:
+    with case(fault):
+        clear()
+        machine.succeed(spoil)
+        # What config.json says of itself is the engine's to judge.
+        if cause != "checkpoint-unsupported":
+            refused(fault)
+        machine.succeed(mend)
+
+        # After the checks, as a failing disk would.
+        begin(faults=[LATER])
+        wait_phase("config")
+        inject(spoil)
+        found = named(f"{fault}, after the checks", cause, decision="stopped", evidence=evidence, but=("checkpoint",))
+        stays_stopped(found)
+        machine.succeed(mend)
+        starts_again()
+    machine.succeed(mend)
+
+done()
