@@ -45,7 +45,7 @@ Keys of serving, each of which may change at any time:
   "HTTP".  A fault that appears in the file while it serves, with "serving" or without an `at`, is done at once.
 
 What a fault does, with its own keys (defaults in brackets); `who` is "api", "core" or "worker", with `rank` [0]:
-  exit             leave at once with `status` [1]; the other processes go too
+  exit             leave at once with `status` [1]; the other processes stay, for a supervisor to end
   kill             send `signal` ["SIGKILL"] to `who` ["worker"]; "SIGSTOP" stops it
   fail             print `text`, the last line of a Python exception in a worker (in the core with `who`), as the
                    engine does, and leave with status 1

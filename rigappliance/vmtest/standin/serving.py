@@ -49,11 +49,12 @@ class Serving:
 
     def run(self) -> None:
         """Raises ``EndError`` when the server leaves."""
-        self.server.start()
-        self.engine.serving = True
         self.next_look_s = time.monotonic() + WATCHDOG_S
         self.start.phase = "serving"
         try:
+            # First: whoever sees the port open may tell it to stop.
+            self.engine.serving = True
+            self.server.start()
             self.start.take(int((self.settings.get("take") or {}).get("serving", 0)))
             while True:
                 self.settings.refresh()
