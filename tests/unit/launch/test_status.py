@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from rigappliance.cli.status import command
+from rigappliance.cli import group
 from rigappliance.launch.proctree import read_stat
 from rigappliance.launch.state import PhaseRecord, StartState, StateDirectory
 
@@ -19,7 +19,7 @@ from rigappliance.launch.state import PhaseRecord, StartState, StateDirectory
 def status(root: Path, *options: str) -> tuple[int, str]:
     config = root / "rig.json"
     config.write_text(json.dumps({"profile": "demo", "state_dir": str(root)}))
-    result = CliRunner().invoke(command, ["-c", str(config), *options], standalone_mode=False)
+    result = CliRunner().invoke(group, ["status", "-c", str(config), *options], standalone_mode=False)
     return int(result.return_value), result.output
 
 
