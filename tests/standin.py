@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rigappliance.launch.leftovers import shared_memory_names
+from rigappliance.launch.leftovers import remove_shared_memory, shared_memory_names
 from rigappliance.launch.proctree import ProcessStat, command_line, descendants, send, with_environment
 from tests.transcript import Ask, ask, free_port
 
@@ -125,12 +125,11 @@ class Standin:
     def end(self) -> None:
         if self.process is None:
             return
-        memory = self.memory()
         # Orphans too: their environment is what they keep.
         for one in with_environment(f"RIGAPPLIANCE_STANDIN={self.file}"):
             send(one, signal.SIGKILL)
         self.process.kill()
         self.process.wait()
-        for name in memory:
-            with suppress(OSError):
-                Path("/dev/shm", name).unlink()
+        # Of those that left by themselves nobody can be asked any more.
+        wait_until(lambda: not with_environment(f"RIGAPPLIANCE_STANDIN={self.file}"))
+        remove_shared_memory(self.memory_before)
