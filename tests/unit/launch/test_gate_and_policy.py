@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from rigappliance.errors import ExitCode
-from tests.unit.launch.rig import Rig, make_engine
+from tests.unit.launch.rig import Rig
 
 NO_COMPILER = "torch._inductor.exc.InvalidCxxCompiler: No working C++ compiler found in cpp.cxx: (None, 'g++')"
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("engine")
-    make_engine(directory)
-    return directory
-
-
-@pytest.fixture
-def rig(tmp_path: Path, engine: Path) -> Iterator[Rig]:
-    rig = Rig(tmp_path, engine)
-    yield rig
-    rig.end()
 
 
 def no_compiler() -> dict[str, object]:
