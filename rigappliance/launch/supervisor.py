@@ -29,6 +29,7 @@ from rigappliance.launch.leftovers import (
 from rigappliance.launch.logpump import LogFile, LogPump
 from rigappliance.launch.notify import Notifier
 from rigappliance.launch.outcome import Ending, Outcome, diagnosed
+from rigappliance.launch.parts import Parts
 from rigappliance.launch.phases import Phase, PhaseTracker
 from rigappliance.launch.proctree import ProcessStat, become_subreaper, descendants, kill_tree
 from rigappliance.launch.readiness import Readiness
@@ -52,8 +53,6 @@ STUCK_S = 10.0
 EXTEND_EVERY_S = 10.0
 # While processes are made to say what they are doing: enough for ten of them.
 ASIDE_LINES = 4000
-# setproctitle names of the core and the workers begin with this.
-PART_NAME = "VLLM::"
 
 
 class Supervisor:
@@ -84,7 +83,7 @@ class Supervisor:
         self.engine: engineprocess.EngineProcess
         self.pump: LogPump
         self.events = engineprocess.EventReader()
-        self.parts: dict[int, int] = {}
+        self.parts: Parts
         self.counters: Counters | None = None
         self.clock: StallClock | None = None
         self.stopping = False
@@ -102,6 +101,7 @@ class Supervisor:
         """Raises ``EngineMissingError`` where the engine's program cannot be started at all."""
         self.loop = asyncio.get_running_loop()
         self.finished: asyncio.Future[Ending] = self.loop.create_future()
+        self.parts = Parts(self.loop, self._on_part_death)
         self.exited = asyncio.Event()
         self.gone = asyncio.Event()
         self.log_ended = asyncio.Event()
@@ -255,9 +255,7 @@ class Supervisor:
         self.exited.set()
         self.gone.set()
 
-    def _on_part_death(self, pidfd: int, name: str, pid: int) -> None:
-        self.loop.remove_reader(pidfd)
-        os.close(pidfd)
+    def _on_part_death(self, name: str, pid: int) -> None:
         if self.stopping or self.finished.done() or self.engine_exit is not None:
             return
         self.witness.part_died(name, pid)
@@ -318,13 +316,7 @@ class Supervisor:
         self.counters = count(tree, now_s, self.pump.total_bytes, self.card_memory_used())
         self.witness.memory.sample()
         self.witness.saw(stat.pid for stat in tree)
-        for stat in tree:
-            # The kernel cuts names to 15 characters; the prefix survives.
-            if stat.name.startswith(PART_NAME) and stat.pid not in self.parts:
-                with suppress(OSError):
-                    pidfd = os.pidfd_open(stat.pid)
-                    self.parts[stat.pid] = pidfd
-                    self.loop.add_reader(pidfd, self._on_part_death, pidfd, stat.name, stat.pid)
+        self.parts.see(tree)
         if self.clock is None:
             self.clock = StallClock(self.counters)
         elif self.clock.sample(self.counters) and now_s - self.last_extend_s >= EXTEND_EVERY_S:

@@ -20,6 +20,7 @@ from rigappliance.demo.checkpoint import ANSWER
 from rigappliance.endpoint import Endpoint, stream_chat
 from tests.engine.launching import NOTHING, EngineHome, Launch
 from tests.faults import record
+from tests.standin import wait_until
 
 pytestmark = pytest.mark.engine
 
@@ -85,6 +86,8 @@ def test_phases_come_in_order_and_their_times_add_up(serving: Launch) -> None:
 
 
 def test_plain_lines_name_each_phase_once_and_what_the_estimate_rests_on(serving: Launch) -> None:
+    # The state file says that it is ready a moment before the line does.
+    wait_until(lambda: "proved by a completion" in serving.errors())
     lines = [line for line in serving.errors().splitlines() if line.startswith("rigappliance: [")]
     for phase in PHASES[:-1]:
         assert sum(f"] {phase}," in line for line in lines) >= 1, phase

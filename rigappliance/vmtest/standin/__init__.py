@@ -22,6 +22,8 @@ Keys of a start:
   take             {PHASE: BYTES}: memory that each worker takes in that phase and keeps; spread over the shards in
                    "weights", taken once otherwise; "serving" is when it is ready
   cache_bytes      what the compile phase writes below VLLM_CACHE_ROOT (1 MiB)
+  helpers          children that each worker starts while it compiles, one after the other, with its own name (0)
+  helper_s         time that each of them lives (1)
   shm_bytes        size of the segment in /dev/shm (1 MiB)
   compiler         true: the compile phase runs a C compiler (CC, else cc) and fails as the engine does without one
 

@@ -151,6 +151,7 @@ class Start(Telling):
         size = int(self.settings.get("cache_bytes", MIB))
         try:
             for one in self.engine.workers:
+                one.call("helpers", count=int(self.settings.get("helpers", 0)), for_s=self.settings.get("helper_s", 1))
                 one.call("write_cache", directory=self.arguments.cache, rank=one.rank, size=size)
         except OSError as error:
             if error.errno == errno.ENOSPC:

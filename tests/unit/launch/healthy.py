@@ -48,7 +48,8 @@ def healthy_start(number: int, root: Path, engine: Path, rng: random.Random, pac
     rig.content["launch"]["stall_timeout"] = f"{STALL_S:.0f}s"
     rig.content["launch"]["probe_interval"] = f"{rng.choice((200, 500, 1500))}ms"
     slow = {phase: round(SLOWEST ** rng.random(), 1) for phase in rng.sample(PHASES, rng.randint(0, 3))}
-    rig.tell(pace=pace, jitter=1.0, slow=slow, token_s=rng.choice((0.0, 0.0, 0.3)))
+    token_s, helpers, helper_s = rng.choice((0.0, 0.0, 0.3)), rng.choice((0, 1, 3)), rng.uniform(0.0, 1.5)
+    rig.tell(pace=pace, jitter=1.0, slow=slow, token_s=token_s, helpers=helpers, helper_s=helper_s)
     early_s = rng.choice((None, None, rng.uniform(0.2, 5.0)))
 
     begin_s = time.monotonic()

@@ -10,6 +10,7 @@ starts in every test.  It appends a line to DIRECTORY/said for what a test waits
     answer=WORD        to a completion: token, empty (200 without a token), refuse (500), hold
                        (until DIRECTORY/answer exists)
     term=ignore        do not leave on SIGTERM
+    helpers=N          the worker starts N helpers, each of which has its name for HELPER_S and leaves
 
 While it serves, the file DIRECTORY/do holds a command: ``exit N``, ``wedge`` (no completion
 returns any more), ``busy`` (the same, but token counters rise), ``dead`` (/health says 503).
@@ -28,6 +29,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 PR_SET_NAME = 15
+# Longer than the pause between two looks at the processes.
+HELPER_S = 1.3
 
 
 class Standin:
@@ -55,6 +58,13 @@ class Standin:
         if pid == 0:
             ctypes.CDLL(None).prctl(PR_SET_NAME, b"VLLM::Worker", 0, 0, 0)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            for _ in range(int(self.options.get("helpers", "0"))):
+                helper = os.fork()
+                if helper == 0:
+                    time.sleep(HELPER_S)
+                    os._exit(0)
+                os.waitpid(helper, 0)
+                self.say(f"helper {helper}")
             while True:
                 signal.pause()
         self.say(f"worker {pid}")

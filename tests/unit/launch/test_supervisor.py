@@ -367,6 +367,16 @@ def test_a_worker_that_is_killed_is_noticed_although_the_server_stays(launch: La
     assert ended.message.startswith(f"VLLM::Worker (pid {pid}) died {when}: ")
 
 
+def test_the_end_of_a_helper_that_still_has_the_name_of_its_worker_is_no_death(launch: Launch) -> None:
+    launch.start(hang_at="Starting to load model", helpers=2)
+    launch.wait_said("hangs")
+    launch.wait(lambda: sum(line.startswith("helper") for line in launch.said()) == 2)
+    time.sleep(1.5)
+    assert "is gone" not in launch.error_output()
+    launch.running.send_signal(signal.SIGTERM)
+    assert launch.end().code == "INTERRUPTED"
+
+
 def test_an_engine_that_says_that_its_core_is_dead_has_died(launch: Launch) -> None:
     launch.start(launch={"probe_interval": "500ms"})
     launch.wait_ready()
