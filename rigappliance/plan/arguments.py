@@ -1,0 +1,68 @@
+"""The engine's arguments that decide memory and times, with the engine's own defaults filled in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rigappliance.config import RigConfig
+
+# vLLM 0.32.0, config/scheduler.py and engine/arg_utils.py: what `vllm serve` takes on cards below 70 GiB.
+BATCHED_TOKENS = 2048
+# config/cache.py: tokens a block, on cards.
+BLOCK_TOKENS = 16
+
+
+@dataclass(frozen=True)
+class EngineArguments:
+    """One engine start. ``kv_cache_memory_bytes`` is for each rank, and overrides ``gpu_memory_utilization``."""
+
+    tensor_parallel: int = 1
+    pipeline_parallel: int = 1
+    gpu_memory_utilization: float = 0.92
+    max_model_len: int = 4096
+    max_num_seqs: int = 256
+    max_num_batched_tokens: int = BATCHED_TOKENS
+    dtype: str = "auto"
+    kv_cache_dtype: str = "auto"
+    kv_cache_memory_bytes: int | None = None
+    block_tokens: int = BLOCK_TOKENS
+    enforce_eager: bool = False
+    optimization_level: int = 2
+    capture_sizes: tuple[int, ...] | None = None
+
+    @property
+    def ranks(self) -> int:
+        return self.tensor_parallel * self.pipeline_parallel
+
+
+def engine_arguments(config: RigConfig) -> EngineArguments:
+    """Those of a declaration; ``engine.options`` may hold the rest under the engine's own names."""
+    engine = config.engine
+    options = {name.replace("_", "-"): value for name, value in engine.options.items()}
+    sizes = options.get("cudagraph-capture-sizes")
+    return EngineArguments(
+        tensor_parallel=engine.tensor_parallel,
+        pipeline_parallel=engine.pipeline_parallel,
+        gpu_memory_utilization=engine.gpu_memory_utilization,
+        max_model_len=engine.max_model_len,
+        max_num_seqs=engine.max_num_seqs,
+        max_num_batched_tokens=engine.max_num_batched_tokens or max(BATCHED_TOKENS, engine.max_num_seqs),
+        dtype=engine.dtype,
+        kv_cache_dtype=engine.kv_cache_dtype,
+        kv_cache_memory_bytes=engine.kv_cache_memory,
+        block_tokens=whole(options.get("block-size")) or BLOCK_TOKENS,
+        enforce_eager=engine.enforce_eager,
+        optimization_level=2 if engine.optimization_level is None else engine.optimization_level,
+        capture_sizes=tuple(size for size in sizes if isinstance(size, int)) if isinstance(sizes, list) else None,
+    )
+
+
+def whole(value: Any) -> int | None:
+    """A number that an option may hold as such or as text."""
+    if isinstance(value, str):
+        try:
+            return int(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
