@@ -21,7 +21,7 @@ KEYS = {"value", "unit", "source", "date"}
 
 @dataclass(frozen=True)
 class Coefficient:
-    """``name`` is dotted (``vram.cuda_context``); ``unit`` is the unit of ``value``: ``bytes``, ``bytes/s``, ``s``, …"""
+    """``name`` is dotted (``vram.cuda_context``); ``unit`` is that of ``value``: ``bytes``, ``bytes/s``, ``s``."""
 
     name: str
     value: float
