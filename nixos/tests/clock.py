@@ -24,7 +24,8 @@ row("the clock jumps by +7 and -3 hours while serving", "none", show("StatusText
 
 # A real failure in the middle of it keeps its cause, and a record in which the start came before the end.
 with case("a worker is killed after a jump back"):
-    inject(f"date --set='-5 hours' >/dev/null; kill -KILL {part('Worker')}")
+    machine.succeed("date --set='-5 hours' >/dev/null")
+    inject(f"kill -KILL {part('Worker')}")
     named("a worker is killed after a jump back", "part-killed", decision="restarted", evidence="SIGKILL|-9")
 
 done()

@@ -381,6 +381,13 @@ _CAUSES = (
         "read the last lines of its log",
     ),
     Cause(
+        "probes-refused",
+        86,
+        RETRY,
+        "the engine answers, but with errors or without a token",
+        "read the engine's log around the first such answer; requests of others fail the same way",
+    ),
+    Cause(
         "hung",
         int(ExitCode.HUNG),
         RETRY,

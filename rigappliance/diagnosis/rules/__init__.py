@@ -34,6 +34,7 @@ RULES: tuple[Rule, ...] = (
     fragments.fragmented,
     ending.supervisor_killed,
     probes.no_tokenizer,
+    probes.refused,
     hang.hung,
     logcause.first_root,
     hardware.disk_failing,
