@@ -394,7 +394,8 @@ class Supervisor:
         # What is known by now: ending a process that waits for a device can take long.
         outcome = self._conclude(ending)
         self.notifier.stopping(outcome.message)
-        self.view.line(outcome.message)
+        # The cause, with its evidence, is the last thing that is said, once all of it is known.
+        self.view.line(f"{ending.what}; ending the engine" if self.engine_exit is None else ending.what)
         launch = self.config.launch
         asked = ending.asked
         if self.engine_exit is None and not self.gone.is_set():
