@@ -45,15 +45,20 @@ for fault, spoil, cause, evidence, mend in SPOILT:
         clear()
         machine.succeed(spoil)
         # What config.json says of itself is the engine's to judge.
-        if cause != "checkpoint-unsupported":
+        judged = cause == "checkpoint-unsupported"
+        if judged:
+            adjust(PATIENT + forced())
+            begin()
+        else:
             refused(fault)
-        machine.succeed(mend)
-
-        # After the checks, as a failing disk would.
-        begin(faults=[LATER])
-        wait_phase("config")
-        inject(spoil)
-        found = named(f"{fault}, after the checks", cause, decision="stopped", evidence=evidence, but=("checkpoint",))
+            machine.succeed(mend)
+            # After the checks, as a failing disk would.
+            begin(faults=[LATER])
+            wait_phase("config")
+            inject(spoil)
+        what = f"{fault}, {'without' if judged else 'after'} the checks"
+        found = named(what, cause, decision="stopped", evidence=evidence, but=("checkpoint",))
+        adjust(PATIENT)
         stays_stopped(found)
         machine.succeed(mend)
         starts_again()

@@ -142,7 +142,7 @@ def ready(**told: Any) -> None:
 
 
 def wait_ready(timeout: int = 180) -> None:
-    waiting = f"until [ $(systemctl show -P ActiveState {UNIT}) != activating ]; do sleep 0.3; done"
+    waiting = f"while systemctl show -P ActiveState {UNIT} | grep -q activating; do sleep 0.3; done"
     machine.succeed(f"{waiting}; systemctl is-active {UNIT}", timeout=timeout)
 
 

@@ -71,6 +71,13 @@ class Start(Telling):
                 self.recording = self.find(name)
                 self.translate = Translation(self.recording.lines, self.arguments)
 
+    def meet(self, problem: str | None) -> None:
+        """A checkpoint that is spoilt by the time its weights are read."""
+        if problem == "weights-missing":
+            self.fail(NO_WEIGHTS.format(self.arguments.model))
+        if problem is not None:
+            self.fail_as_recorded(problem)
+
     def line(self, line: Line) -> None:
         self.pause(line)
         if line.bar and self.recording.serves:

@@ -21,6 +21,9 @@ RECORDED_SHARDS = 3
 def load(start: Start) -> None:
     """Read all shards, and take the weights' memory shard by shard. Raises ``EndError`` and ``PartGoneError``."""
     settings = start.settings
+    if settings.get("check", True):
+        # It may have changed since the start.
+        start.meet(checkpoint.problem(start.arguments))
     shards = checkpoint.shards(Path(start.arguments.model)) if settings.get("check", True) else []
     total = len(shards) or RECORDED_SHARDS
     took = int((settings.get("take") or {}).get("weights", 0))
