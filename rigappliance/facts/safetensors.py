@@ -46,11 +46,12 @@ class ShardFacts:
 
 @dataclass(frozen=True)
 class Header:
-    """What a shard's header says: tensor name to dtype and bytes."""
+    """What a shard's header says: tensor name to dtype and bytes, and tensor name to shape."""
 
     tensors: dict[str, tuple[str, int]]
     header_bytes: int
     data_bytes: int
+    shapes: dict[str, tuple[int, ...]]
 
 
 class DamagedError(Exception):
@@ -133,21 +134,23 @@ def parse_header(content: bytes) -> Header:
         raise DamagedError("corrupt", f"the header holds a {type(tree).__name__}, not an object")
     spans: list[tuple[int, int, str]] = []
     tensors: dict[str, tuple[str, int]] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for name, entry in tree.items():
         if name != "__metadata__":
-            dtype, begin, end = parse_entry(name, entry)
+            dtype, shape, begin, end = parse_entry(name, entry)
             spans.append((begin, end, name))
             tensors[name] = (dtype, end - begin)
+            shapes[name] = shape
     position = 0
     for begin, end, name in sorted(spans):
         if begin != position:
             raise DamagedError("corrupt", f"tensor {name} starts at byte {begin} of the data, expected {position}")
         position = end
-    return Header(tensors, len(content), position)
+    return Header(tensors, len(content), position, shapes)
 
 
-def parse_entry(name: str, entry: object) -> tuple[str, int, int]:
-    """Dtype, first byte and end of one tensor. Raises ``DamagedError``."""
+def parse_entry(name: str, entry: object) -> tuple[str, tuple[int, ...], int, int]:
+    """Dtype, shape, first byte and end of one tensor. Raises ``DamagedError``."""
     match entry:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(begin), int(end)]}:
             pass
@@ -159,7 +162,7 @@ def parse_entry(name: str, entry: object) -> tuple[str, int, int]:
     # A dtype newer than this list is the engine's to judge.
     if bits is not None and prod(shape) * bits != (end - begin) * 8:
         raise DamagedError("corrupt", f"tensor {name} of {dtype} {shape} cannot have {end - begin} bytes")
-    return dtype, begin, end
+    return dtype, tuple(shape), begin, end
 
 
 def check_length(header: Header, size: int) -> None:
