@@ -197,6 +197,10 @@ class HardwareConfig(Section):
     cards: Annotated[StrictInt, Field(ge=0)] = Field(8, description="Cards (GPUs) in the machine.")
     card_memory: ByteSize = Field(parse_size("12GB"), description="Memory of each card.")
     ram: ByteSize = Field(parse_size("16GB"), description="RAM of the machine.")
+    card_margin: ByteSize = Field(
+        parse_size("256MiB"),
+        description="Memory of each card that a plan leaves free, for what differs from start to start.",
+    )
 
 
 class LaunchConfig(Section):
