@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from rigappliance.facts.cardhealth import CardHealth, read_health
+from rigappliance.facts.nvml import as_text, ask
+from rigappliance.facts.peers import PeerFacts, read_peers
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class CardFacts:
 
     PCIe generations and widths are those in use now; an idle card lowers its
     generation, so ``pcie_generation_max`` is the one to judge a slot by.
+    ``health`` is ``None`` where it was not asked for.
     """
 
     index: int
@@ -37,6 +41,7 @@ class CardFacts:
     temperature_c: int | None = None
     power_limit_w: float | None = None
     problem: str | None = None
+    health: CardHealth | None = None
 
 
 @dataclass(frozen=True)
@@ -47,10 +52,11 @@ class GpuFacts:
     cuda_version: str | None = None
     cards: tuple[CardFacts, ...] = ()
     reason: str | None = None
+    peers: PeerFacts | None = None
 
 
-def read_gpu_facts() -> GpuFacts:
-    """The cards of this machine. Raises nothing."""
+def read_gpu_facts(*, health: bool = False) -> GpuFacts:
+    """The cards of this machine; ``health`` asks for each one's, and for peer access. Raises nothing."""
     nvml, reason = open_nvml()
     if nvml is None:
         return GpuFacts(reason=reason)
@@ -60,8 +66,9 @@ def read_gpu_facts() -> GpuFacts:
         return GpuFacts(
             driver_version=as_text(ask(nvml, "nvmlSystemGetDriverVersion")),
             cuda_version=f"{cuda // 1000}.{cuda % 1000 // 10}" if isinstance(cuda, int) else None,
-            cards=tuple(read_card(nvml, index) for index in range(count or 0)),
+            cards=tuple(read_card(nvml, index, health=health) for index in range(count or 0)),
             reason={None: "the driver does not say how many cards there are", 0: "the driver sees no card"}.get(count),
+            peers=read_peers(nvml, open_handles(nvml, count or 0)) if health else None,
         )
     finally:
         ask(nvml, "nvmlShutdown")
@@ -80,25 +87,13 @@ def open_nvml() -> tuple[Any, None] | tuple[None, str]:
     return nvml, None
 
 
-def ask(nvml: Any, function: str, *arguments: object) -> Any:
-    """The answer of one NVML function, or ``None`` where the card, the driver or the binding has none."""
-    query: Callable[..., Any] | None = getattr(nvml, function, None)
-    if query is None:
-        return None
-    try:
-        return query(*arguments)
-    except (nvml.NVMLError, UnicodeDecodeError):
-        return None
+def open_handles(nvml: Any, count: int) -> list[Any]:
+    """Of the cards that the driver can open."""
+    handles = (ask(nvml, "nvmlDeviceGetHandleByIndex", index) for index in range(count))
+    return [handle for handle in handles if handle is not None]
 
 
-def as_text(value: object) -> str | None:
-    """Older bindings answer with bytes."""
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    return value if isinstance(value, str) else None
-
-
-def read_card(nvml: Any, index: int) -> CardFacts:
+def read_card(nvml: Any, index: int, *, health: bool = False) -> CardFacts:
     try:
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
     except nvml.NVMLError as error:
@@ -121,6 +116,7 @@ def read_card(nvml: Any, index: int) -> CardFacts:
         bus_id=as_text(getattr(ask(nvml, "nvmlDeviceGetPciInfo", handle), "busId", None)),
         temperature_c=read_temperature_c(nvml, handle),
         power_limit_w=limit_mw / 1000 if limit_mw is not None else None,
+        health=read_health(nvml, handle) if health else None,
     )
 
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from rigappliance.config import RigConfig
 from rigappliance.facts.gpu import CardFacts, GpuFacts
+from rigappliance.facts.kernelmessages import KernelFaults
 from rigappliance.facts.model import ModelFacts
+from rigappliance.preflight.cardcondition import check_memory_errors, check_slowdown, check_temperature, check_xids
+from rigappliance.preflight.cardlinks import check_links, check_peers
+from rigappliance.preflight.cardpower import check_persistence, check_power
+from rigappliance.preflight.carduse import check_compute_mode, check_users, listed
+from rigappliance.preflight.driver import check_driver
 from rigappliance.preflight.finding import Finding, fail, ok, warn
 from rigappliance.units import format_size
 
@@ -16,8 +22,19 @@ CAPABILITY_LEAST = (7, 0)
 CAPABILITY_BFLOAT16 = (8, 0)
 
 
-def check_cards(config: RigConfig, gpu: GpuFacts, model: ModelFacts) -> list[Finding]:
-    """All findings about the cards; the detailed ones only where there are cards enough."""
+def check_cards(
+    config: RigConfig,
+    gpu: GpuFacts,
+    model: ModelFacts,
+    *,
+    faults: KernelFaults | None = None,
+    cuda: int | None = None,
+) -> list[Finding]:
+    """All findings about the cards; the detailed ones only where there are cards enough.
+
+    ``cuda`` is the release that the engine was built with.  How the cards are is
+    judged only where their health was asked for.
+    """
     if config.engine.device == "cpu":
         return [ok("cards.count", "engine.device is cpu: no card is needed")]
     count = check_count(config, gpu)
@@ -26,11 +43,29 @@ def check_cards(config: RigConfig, gpu: GpuFacts, model: ModelFacts) -> list[Fin
     cards = engine_cards(config, gpu)
     return [
         count,
+        check_driver(gpu, cuda),
         check_memory(config, cards),
         check_free_memory(config, cards),
         check_weights(config, cards, model),
         check_capability(config, cards, model),
         check_links(cards),
+        *(check_health(cards, gpu, faults) if any(card.health for card in cards) else []),
+    ]
+
+
+def check_health(cards: tuple[CardFacts, ...], gpu: GpuFacts, faults: KernelFaults | None) -> list[Finding]:
+    """What no start depends on at once, or what takes time to ask."""
+    peers = check_peers(gpu.peers)
+    return [
+        *([peers] if peers else []),
+        check_users(cards),
+        check_compute_mode(cards),
+        check_temperature(cards),
+        check_slowdown(cards),
+        check_power(cards),
+        check_persistence(cards),
+        check_memory_errors(cards),
+        check_xids(faults),
     ]
 
 
@@ -104,10 +139,18 @@ def check_free_memory(config: RigConfig, cards: tuple[CardFacts, ...]) -> Findin
         return ok("cards.free", f"{share:.0%} of each card is free")
     return fail(
         "cards.free",
-        "; ".join(f"card {card.index} has {size_or_unknown(card.memory_free_bytes)} free" for card in busy),
+        "; ".join(
+            f"card {card.index} has {size_or_unknown(card.memory_free_bytes)} free{users(card)}" for card in busy
+        ),
         f"{share:.0%} of the card, which engine.gpu_memory_utilization claims",
         "stop what uses the card (see `nvidia-smi`), or lower engine.gpu_memory_utilization",
     )
+
+
+def users(card: CardFacts) -> str:
+    """Who takes the card's memory, where that is known."""
+    processes = card.health.processes if card.health else None
+    return f" ({listed(processes)})" if processes else ""
 
 
 def check_weights(config: RigConfig, cards: tuple[CardFacts, ...], model: ModelFacts) -> Finding:
@@ -152,14 +195,3 @@ def check_capability(config: RigConfig, cards: tuple[CardFacts, ...], model: Mod
 
 def dotted(capability: tuple[int, int]) -> str:
     return f"{capability[0]}.{capability[1]}"
-
-
-def check_links(cards: tuple[CardFacts, ...]) -> Finding:
-    """For the record: a x1 link is slow and no reason not to start."""
-    links: dict[str, int] = {}
-    for card in cards:
-        # An idle card lowers its generation but not its width.
-        generation, width = card.pcie_generation_max or card.pcie_generation, card.pcie_width
-        link = f"generation {generation or 'unknown'} x{width or ' unknown'}"
-        links[link] = links.get(link, 0) + 1
-    return ok("cards.pcie", "PCIe " + ", ".join(f"{link} ({count} cards)" for link, count in sorted(links.items())))

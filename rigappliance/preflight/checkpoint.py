@@ -16,18 +16,18 @@ from rigappliance.units import format_size
 HARMLESS = frozenset({"index-missing", "index-total-size", "tensor-not-in-index"})
 
 REMEDIES = {
-    "directory-missing": "set model.path to the checkpoint's directory, or download the checkpoint to it",
+    "directory-missing": "set model.path to the checkpoint's directory, or download it there: `rigappliance fetch`",
     "not-a-directory": "set model.path to the directory that holds the checkpoint, not to a file",
     "directory-unreadable": "let the user that runs the engine read and search the directory",
-    "config-missing": "download config.json; the directory may hold another kind of model",
-    "lfs-pointer": "run `git lfs pull` in the checkpoint's directory, or download the file itself",
-    "shard-missing": "download the shard",
-    "shard-truncated": "let the download finish, or download the shard again",
-    "shard-corrupt": "download the shard again",
+    "config-missing": "download config.json (`rigappliance fetch`); the directory may hold another kind of model",
+    "lfs-pointer": "run `git lfs pull` in the checkpoint's directory, or `rigappliance fetch`",
+    "shard-missing": "download the shard: `rigappliance fetch`",
+    "shard-truncated": "let the download finish, or download the shard again: `rigappliance fetch`",
+    "shard-corrupt": "download the shard again: `rigappliance fetch`",
     "shard-unreadable": "let the user that runs the engine read the file; if it may, the disk is failing: see dmesg",
     "no-weights": "download the model as safetensors shards",
     "partial-download": "let the download finish, or remove the leftover and download the file again",
-    "tokenizer-missing": "download tokenizer.json",
+    "tokenizer-missing": "download tokenizer.json: `rigappliance fetch`",
     "index-missing": "download model.safetensors.index.json, so that a missing shard can be noticed",
 }
 # Head sizes of the engine's CPU attention (vllm/v1/attention/backends/cpu_attn.py, get_supported_head_sizes).
@@ -79,7 +79,7 @@ def problem_finding(problem: ModelProblem) -> Finding:
         "warn" if problem.kind in HARMLESS else "fail",
         f"{what}: {problem.detail}",
         "a whole checkpoint: config.json, tokenizer and every safetensors shard at its full size",
-        REMEDIES.get(problem.kind, f"download {problem.file} again"),
+        REMEDIES.get(problem.kind, f"download {problem.file} again: `rigappliance fetch`"),
     )
 
 

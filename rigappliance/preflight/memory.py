@@ -27,18 +27,29 @@ FLOATS = frozenset({"F16", "BF16", "F32"})
 DTYPE_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
 
 
-def check_memory(config: RigConfig, host: HostFacts, model: ModelFacts) -> list[Finding]:
-    """All findings about RAM and swap; one alone where the kernel does not say how much there is."""
+def check_memory(
+    config: RigConfig,
+    host: HostFacts,
+    model: ModelFacts,
+    *,
+    limit_bytes: int | None = None,
+    overcommit: int | None = None,
+) -> list[Finding]:
+    """All findings about RAM and swap; one alone where the kernel does not say how much there is.
+
+    ``limit_bytes`` is what control groups leave of the RAM, ``overcommit`` is vm.overcommit_memory.
+    """
     ram = host.ram_total_bytes
     if ram is None:
         return [warn("memory.ram", "the RAM of this machine is unknown", "/proc/meminfo", "mount /proc")]
     findings = [check_ram(config, ram), check_swap(config, host), check_limit(config, ram)]
     if config.engine.device == "cuda":
-        findings.append(cuda_host_memory(config, usable(config, host, ram)))
-        if model.shards:
+        findings.append(cuda_host_memory(config, usable(config, host, ram, limit_bytes)))
+        # With 1 the kernel refuses no mapping, with 2 it counts them all: see memory.overcommit.
+        if model.shards and overcommit not in (1, 2):
             findings.append(check_mapping(host, ram, model))
     else:
-        findings.append(check_cpu_host(config, host, ram, model))
+        findings.append(check_cpu_host(config, host, ram, model, limit_bytes))
         findings.append(check_cpu_cache(config, host, ram))
     return findings
 
@@ -70,6 +81,8 @@ def check_swap(config: RigConfig, host: HostFacts) -> Finding:
         found,
         f"memory.swap: {format_size(declared)}",
         "make and enable it with `rigappliance swap on` as root, or set memory.swap",
+        # One that is active and too small has to be taken off first, which is no matter for a fix.
+        () if names else (("rigappliance", "swap", "on"),),
     )
 
 
@@ -86,9 +99,10 @@ def check_limit(config: RigConfig, ram: int) -> Finding:
     )
 
 
-def usable(config: RigConfig, host: HostFacts, ram: int) -> int:
-    """What the engine can get: RAM up to its limit, and all of the swap."""
-    return min(ram, memory_limit_bytes(config.memory.max, ram)) + (host.swap_total_bytes or 0)
+def usable(config: RigConfig, host: HostFacts, ram: int, limit_bytes: int | None = None) -> int:
+    """What the engine can get: RAM up to the lowest of its limits, and all of the swap."""
+    declared = min(ram, memory_limit_bytes(config.memory.max, ram))
+    return min(declared, limit_bytes or declared) + (host.swap_total_bytes or 0)
 
 
 def cuda_host_memory(config: RigConfig, have: int) -> Finding:
@@ -130,12 +144,14 @@ def cpu_weight_bytes(config: RigConfig, model: ModelFacts) -> int:
     )
 
 
-def check_cpu_host(config: RigConfig, host: HostFacts, ram: int, model: ModelFacts) -> Finding:
+def check_cpu_host(
+    config: RigConfig, host: HostFacts, ram: int, model: ModelFacts, limit_bytes: int | None = None
+) -> Finding:
     """Weights, KV cache and processes of a CPU engine all live in host memory."""
     weights = cpu_weight_bytes(config, model)
     cache = (declared_cache_bytes(config) or 0) * config.ranks
     need = weights + cache + CPU_ENGINE_BYTES
-    have = usable(config, host, ram)
+    have = usable(config, host, ram, limit_bytes)
     processes = format_size(CPU_ENGINE_BYTES)
     parts = f"{format_size(weights)} weights, {format_size(cache)} KV cache, {processes} engine processes"
     remedy = f"add {format_size(max(need - have, 0))} of swap, lower engine.kv_cache_memory, or serve a smaller model"

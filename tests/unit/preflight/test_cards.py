@@ -13,7 +13,7 @@ from tests.unit.preflight.rig import GB, GIB, card, config, cpu_config, gpu, of,
 def test_the_rig_passes_and_its_links_are_on_record() -> None:
     findings = check_cards(config(), gpu(), qwen())
     assert severities(findings) == {"ok"}
-    assert of(findings, "cards.pcie").found == "PCIe generation 3 x1 (8 cards)"
+    assert of(findings, "cards.pcie").found == "PCIe generation 3 x1 of x16 (8 cards)"
 
 
 def test_a_cpu_engine_needs_no_card() -> None:

