@@ -17,7 +17,7 @@ from rigappliance.cli.options import config_options
 )
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the file instead.")
 def command(config: Path | None, profile: str | None, output: Path | None, schema: bool) -> None:
-    """Write down what this machine is, for plans that are made elsewhere.
+    """Write down what this machine is, for plans made elsewhere.
 
     Host and cards as JSON, without the host's name. `rigappliance plan --machine FILE` plans with it; in a file that
     was written by hand, whatever may be unknown may also be left out.

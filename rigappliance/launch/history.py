@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import statistics
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -85,10 +84,7 @@ def append(directory: StateDirectory, entry: Entry) -> None:
 
 
 def _write(directory: StateDirectory, entries: list[Entry]) -> None:
-    part = directory.history_file.with_suffix(".part")
-    with suppress(OSError):
-        part.write_text("".join(json.dumps(asdict(entry)) + "\n" for entry in entries), encoding="utf-8")
-        part.replace(directory.history_file)
+    directory.replace(directory.history_file, "".join(json.dumps(asdict(entry)) + "\n" for entry in entries))
 
 
 class Estimator:

@@ -52,7 +52,7 @@ class Recorder:
         self.state.ready = self.state.phases[-1].started
         self.state.ready_after_s = self.elapsed_s
         self.state.eta_s = None
-        self.save()
+        self.save(durable=True)
         durations = {phase.label: seconds for phase, seconds in self.durations_s.items()}
         history.append(self.directory, Entry(self.key, self.state.started, durations))
         failures.mend_all(self.directory)
@@ -67,7 +67,7 @@ class Recorder:
         self.state.cause = outcome.diagnosis.cause.name if outcome.diagnosis else None
         self.state.message = outcome.message
         self.state.eta_s = None
-        self.save()
+        self.save(durable=True)
 
     def snapshot(self, tracker: PhaseTracker, counters: Counters | None, quiet_s: float) -> Snapshot:
         in_phase_s = time.monotonic() - self._phase_s
@@ -95,5 +95,6 @@ class Recorder:
         self.state.eta_basis = snapshot.estimate.basis
         self.save()
 
-    def save(self) -> None:
-        self.directory.write(self.state)
+    def save(self, *, durable: bool = False) -> None:
+        """Where a power cut takes a phase or some percent, nothing is lost but these."""
+        self.directory.write(self.state, durable=durable)

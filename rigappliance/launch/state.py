@@ -201,23 +201,39 @@ class StateDirectory:
             self.set_aside(self.state_file, "is not a state file")
             return None
 
-    def write(self, state: StartState) -> None:
+    def write(self, state: StartState, *, durable: bool = False) -> None:
         """Replace the state in one step. A full disk must not stop a running engine, so errors pass."""
-        self.replace(self.state_file, json.dumps(asdict(state)))
+        self.replace(self.state_file, json.dumps(asdict(state)), durable=durable)
 
-    def replace(self, path: Path, text: str) -> bool:
-        """Replace a file in one step; false where that fails, even with the room of the reserve."""
+    def replace(self, path: Path, text: str, *, durable: bool = True) -> bool:
+        """Replace a file in one step; false where that fails, even with the room of the reserve.
+
+        ``durable``: it outlasts a power cut from now on. That waits for the disk.
+        """
         part = path.with_suffix(".part")
         for _ in range(2):
             try:
-                part.write_text(text, encoding="utf-8")
+                with part.open("w", encoding="utf-8") as file:
+                    file.write(text)
+                    if durable:
+                        file.flush()
+                        os.fsync(file.fileno())
                 part.replace(path)
+                if durable:
+                    self._sync_names()
             except OSError as error:
                 if error.errno not in NO_ROOM or not self._give_up_reserve():
                     return False
             else:
                 return True
         return False
+
+    def _sync_names(self) -> None:
+        fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
     def make_reserve(self) -> None:
         """Set room aside for the end; without it a full disk takes the record of what it caused."""

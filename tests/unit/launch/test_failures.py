@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -111,15 +112,15 @@ class FullDisk:
     """Writes fail for want of room while the reserve is there, as they would if it filled the disk."""
 
     def __init__(self, directory: StateDirectory, monkeypatch: pytest.MonkeyPatch, *, for_ever: bool = False) -> None:
-        write_text = Path.write_text
+        fsync = os.fsync
 
-        def full(path: Path, *arguments: object, **options: object) -> int:
+        def full(fd: int) -> None:
             if for_ever or directory.reserve.exists():
                 raise OSError(errno.ENOSPC, "No space left on device")
-            return write_text(path, *arguments, **options)  # type: ignore[arg-type]
+            fsync(fd)
 
         directory.make_reserve()
-        monkeypatch.setattr(Path, "write_text", full)
+        monkeypatch.setattr(os, "fsync", full)
 
 
 def test_a_full_disk_gets_the_reserve(directory: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
