@@ -30,7 +30,7 @@ class Recorder:
         self._phase_s = self._start_s
         self.state.started_s = self._start_s
         self.state.phases.append(PhaseRecord(Phase.PROCESS.label, state.started))
-        self.save()
+        self.save(durable=True)
 
     @property
     def elapsed_s(self) -> float:
@@ -45,7 +45,7 @@ class Recorder:
         self.phase, self._phase_s = phase, now_s
         self.state.phase, self.state.detail = phase.label, ""
         self.state.phases.append(PhaseRecord(phase.label, now))
-        self.save()
+        self.save(durable=True)
 
     def become_ready(self) -> None:
         self.enter(Phase.READY)
@@ -96,5 +96,5 @@ class Recorder:
         self.save()
 
     def save(self, *, durable: bool = False) -> None:
-        """Where a power cut takes a phase or some percent, nothing is lost but these."""
+        """Phases outlast a power cut; of the progress within one it may take the last."""
         self.directory.write(self.state, durable=durable)
