@@ -8,8 +8,11 @@ GROWS = {"do": "grow", "at": "weights", "step_bytes": 16 * MIB, "every_s": 0.02}
 GROWS_LATER = {**GROWS, "at": "serving"}
 
 
-def limit(size: str, *more: str) -> None:
-    adjust(PATIENT + f"MemoryMax={size}\n" + "".join(f"{line}\n" for line in more))
+def limit(size: str, *more: str, force: bool = True) -> None:
+    """Whatever the checks say of it: they count what the real engine needs, which is more than the stand-in takes."""
+    adjust("")
+    lines = "".join(f"{line}\n" for line in (f"MemoryMax={size}", *more))
+    adjust(PATIENT + lines + (forced() if force else ""))
 
 
 machine.start()
@@ -26,6 +29,7 @@ with case("MemoryMax hit while swap is free"):
     assert "memory limit" in show("StatusText"), show("StatusText")
 
     # The same start would end the same way, after another forty minutes of loading: it is not even begun.
+    limit("300M", "MemorySwapMax=0", force=False)
     stays_stopped(found)
 
     # Mended: more memory, and it starts by itself, with the record of the failure kept.
@@ -52,7 +56,6 @@ with case("kernel OOM, swap full"):
     limit("infinity")
     free = int(machine.succeed("grep MemAvailable /proc/meminfo").split()[1]) // 1024
     machine.succeed(f"echo {(free - 450) // 2} >/proc/sys/vm/nr_hugepages")
-    adjust(PATIENT + "MemoryMax=infinity\n" + forced())
     begin(weights_s=20, faults=[GROWS])
     named("kernel OOM while loading, swap full", "swap-exhausted", decision="stopped", evidence="swap")
 
