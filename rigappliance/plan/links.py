@@ -27,6 +27,8 @@ GENERATIONS = {
 WIDTHS = (1, 2, 4, 8, 12, 16, 32)
 # NCCL's LL protocol sends a flag with each word, so that a reader need not wait for the whole.
 FLAGGED = 2
+# Plain words go in slices, of which a part has two at least.
+HALVES = 2
 
 
 @dataclass(frozen=True)
@@ -78,20 +80,24 @@ def hop_latency(link: Link, known: Coefficients) -> float:
     return known.number("times.hop_peer" if link.peer_access else "times.hop_staged")
 
 
+def stored_bytes(size_bytes: float, link: Link, known: Coefficients) -> float:
+    """What lies in host memory before its reader starts; the rest flows while it is written."""
+    return 0.0 if link.peer_access else min(size_bytes / HALVES, known.number("times.slice_bytes"))
+
+
 def all_reduce_s(size_bytes: float, ranks: int, link: Link, known: Coefficients) -> float:
     """Seconds to sum ``size_bytes`` over ``ranks``, as NCCL's ring does: 2 (k − 1) hops of a k-th each.
 
     Of NCCL's two ways through a hop the faster is taken, as NCCL does: flagged
-    words, which double the bytes and flow on at once, or plain ones, which on
-    the way through host memory are stored up to a slice before they are read.
+    words, which double the bytes and flow on at once, or plain ones, which take
+    longer to announce, and on the way through host memory are stored by slices.
     """
     if ranks == 1:
         return 0.0
-    part = size_bytes / ranks
-    bandwidth = card_bandwidth(link, ranks, known)
-    stored = 0.0 if link.peer_access else min(part, known.number("times.slice_bytes"))
-    hop = hop_latency(link, known) + min(FLAGGED * part, part + stored) / bandwidth
-    return known.number("times.collective_base") + 2 * (ranks - 1) * hop
+    part, bandwidth = size_bytes / ranks, card_bandwidth(link, ranks, known)
+    flagged = FLAGGED * part / bandwidth
+    plain = known.number("times.hop_plain") + (part + stored_bytes(part, link, known)) / bandwidth
+    return known.number("times.collective_base") + 2 * (ranks - 1) * (hop_latency(link, known) + min(flagged, plain))
 
 
 def all_gather_s(size_bytes: float, ranks: int, link: Link, known: Coefficients) -> float:
@@ -102,6 +108,5 @@ def all_gather_s(size_bytes: float, ranks: int, link: Link, known: Coefficients)
 
 def hand_over_s(size_bytes: float, link: Link, known: Coefficients) -> float:
     """Seconds to hand ``size_bytes`` from one pipeline stage to the next."""
-    stored = 0.0 if link.peer_access else min(size_bytes, known.number("times.slice_bytes"))
-    sent = (size_bytes + stored) / card_bandwidth(link, 1, known)
+    sent = (size_bytes + stored_bytes(size_bytes, link, known)) / card_bandwidth(link, 1, known)
     return known.number("times.collective_base") + hop_latency(link, known) + sent

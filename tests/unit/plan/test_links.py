@@ -70,14 +70,14 @@ def test_a_large_all_reduce_moves_what_a_ring_must() -> None:
     """Each link carries 2 (k − 1) / k of the bytes, and the stops in host memory add at most a slice a hop."""
     link = pcie_link(1, 1)
     least = 2 * 7 / 8 * BATCH / (link.raw * KNOWN.number("times.staged_efficiency"))
-    assert least < all_reduce_s(BATCH, 8, link, KNOWN) < 1.15 * least
+    assert least < all_reduce_s(BATCH, 8, link, KNOWN) < 1.3 * least
 
 
 def test_a_small_all_reduce_is_all_latency_on_a_wide_link_and_all_bytes_on_a_narrow_one() -> None:
     wide, narrow = pcie_link(4, 16), pcie_link(1, 1)
     latency = all_reduce_s(0, 8, wide, KNOWN)
     assert latency == pytest.approx(6.6e-6 + 14 * 2.5e-6)
-    assert all_reduce_s(TOKEN, 8, wide, KNOWN) < 1.2 * latency
+    assert all_reduce_s(TOKEN, 8, wide, KNOWN) < 1.5 * latency
     assert all_reduce_s(TOKEN, 8, narrow, KNOWN) > 5 * latency
 
 
