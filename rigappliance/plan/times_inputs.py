@@ -84,7 +84,7 @@ class Model:
 
 
 def model_of(shape: Shape) -> Model:
-    """Raises ``ConfigError`` where config.json leaves a number out."""
+    """Raises ``ConfigError`` where config.json leaves a number out, and without weights."""
     needed = ("layers", "hidden_size", "heads", "kv_heads", "head_dim", "intermediate_size", "vocab_size")
     numbers = {name: getattr(shape, name) for name in needed}
     missing = [name for name, number in numbers.items() if number is None]
@@ -93,6 +93,12 @@ def model_of(shape: Shape) -> Model:
             f"config.json does not say the model's {', '.join(missing)}",
             "a config.json with the shape of a decoder",
             "download config.json again, or plan another model",
+        )
+    if not shape.tensor_bytes:
+        raise ConfigError(
+            "the size of the model's weights is not known",
+            "safetensors shards, or their headers",
+            "download the checkpoint, or plan one of the catalogue",
         )
     quantisation = shape.quantisation
     inputs_first = quantisation is not None and quantisation.method in INPUTS_FIRST

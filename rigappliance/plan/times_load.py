@@ -107,6 +107,5 @@ def silent_s(
 
 def capture_sizes(max_num_seqs: int) -> tuple[int, ...]:
     """The batch sizes that the engine captures graphs for where it is not told."""
-    most = min(2 * max_num_seqs, GRAPHS_MOST)
     sizes = (1, 2, 4, *range(8, GRAPHS_DENSE, 8), *range(GRAPHS_DENSE, GRAPHS_MOST + 1, 16))
-    return tuple(size for size in sizes if size <= most)
+    return tuple(size for size in sizes if size <= 2 * max_num_seqs)

@@ -29,6 +29,7 @@ MIB = 1024**2
         ("NVIDIA CMP 170HX", 8192, "CMP 170HX 8 GB"),
         ("3060 12gb", None, "GeForce RTX 3060 12 GB"),
         ("rtx3090", None, "GeForce RTX 3090"),
+        ("RTX 3090 24GB", None, "GeForce RTX 3090"),
         ("RTX 4060 Ti 8GB", None, "GeForce RTX 4060 Ti 8 GB"),
     ],
 )

@@ -117,6 +117,33 @@ def test_one_card_reads_its_weights_and_nothing_else_of_note() -> None:
     assert one.parts["CPU cores"] == moving_s(one.parts) == 0
 
 
+@pytest.mark.parametrize("split", [PP_8, Split(1, 4), Split(1, 1)])
+def test_stages_together_read_the_model_once(split: Split) -> None:
+    once = (77.1e9 - 2.491e9) / (0.865 * 360e9)
+    assert decode(QWEN_72B, rig(), split, 1, KNOWN, 1).parts["memory bandwidth"] == pytest.approx(once, rel=1e-3)
+
+
+def test_each_requests_cache_is_read_and_the_weights_once_for_all() -> None:
+    """40 KiB a token and rank; read at 22 % of the bandwidth."""
+    one, eight = (decode(QWEN_72B, rig(), TP_8, count, KNOWN, 1000).parts["memory bandwidth"] for count in (1, 8))
+    assert eight - one == pytest.approx(7 * 1000 * 40960 / (0.22 * 360e9))
+
+
+def test_slow_cores_take_longer_for_what_each_worker_does() -> None:
+    old = decode(QWEN_72B, rig(), TP_8, 1, KNOWN).parts["CPU cores"]
+    fast = decode(QWEN_72B, replace(rig(), core_speed=1.0), TP_8, 1, KNOWN).parts["CPU cores"]
+    assert old - fast == pytest.approx(8 / 2 * 2e-3 * (1 / KNOWN.number("times.core_speed_old") - 1))
+
+
+def test_stages_work_on_the_pieces_of_a_prompt_at_the_same_time() -> None:
+    fast = cores(rig(4, 16), 16)
+    one, eight = (prefill(QWEN_72B, fast, PP_8, 2048 * pieces, 2048, KNOWN).tokens_s for pieces in (1, 8))
+    assert 3 < eight / one < 8
+    # One stage has nothing to overlap with.
+    alone, more = (prefill(QWEN_72B, fast, TP_8, 2048 * pieces, 2048, KNOWN).tokens_s for pieces in (1, 8))
+    assert more == pytest.approx(alone, rel=0.1)
+
+
 def test_the_parts_are_what_one_request_waits_for() -> None:
     for split in SPLITS:
         speed = decode(QWEN_72B, rig(), split, 1, KNOWN)

@@ -89,6 +89,11 @@ def test_a_config_that_leaves_numbers_out_is_said_and_not_guessed() -> None:
         model_of(replace(QWEN_72B, kv_heads=None, vocab_size=None))
 
 
+def test_a_model_without_weights_is_said_and_not_taken_for_a_fast_one() -> None:
+    with pytest.raises(ConfigError, match="weights is not known"):
+        model_of(replace(QWEN_72B, tensor_bytes=0))
+
+
 def test_a_machine_is_as_its_facts_say() -> None:
     machine = machine_of(HOST, [CARD, replace(CARD, index=1)], KNOWN)
     assert (machine.cards, machine.card.name, machine.cores) == (2, "GeForce RTX 3060 12 GB", 2)
