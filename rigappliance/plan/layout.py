@@ -14,8 +14,9 @@ from rigappliance.errors import ConfigError
 from rigappliance.plan.arguments import EngineArguments
 from rigappliance.plan.coefficients import Coefficients
 from rigappliance.plan.times import Split, decode, prefill
-from rigappliance.plan.times_inputs import Machine, Model, Shape, model_of
+from rigappliance.plan.times_inputs import Machine
 from rigappliance.plan.times_load import load_s, silent_s
+from rigappliance.plan.times_model import Model, Shape, model_of
 
 # A prompt that fills one batch of the engine's default, and room for the conversation before it.
 PROMPT_TOKENS = 2048

@@ -21,7 +21,8 @@ from typing import Literal
 from rigappliance.plan.coefficients import Coefficients
 from rigappliance.plan.links import all_gather_s, all_reduce_s, hand_over_s
 from rigappliance.plan.sharding.stages import stage_layers
-from rigappliance.plan.times_inputs import Machine, Model
+from rigappliance.plan.times_inputs import Machine
+from rigappliance.plan.times_model import Model
 
 Limit = Literal["memory bandwidth", "compute", "kernels", "link latency", "link bandwidth", "CPU cores"]
 Parts = dict[Limit, float]
@@ -161,12 +162,12 @@ def stage_parts(
     ranks, layers = split.tensor_parallel, split.layers(model)[stage]
     first, last = stage == 0, stage == split.pipeline_parallel - 1
     share = layers / model.layers
-    weights = (model.body_bytes * share + model.end_bytes * last) / ranks
+    weights = (model.body_bytes * share * model.read_share(tokens) + model.end_bytes * last) / ranks
     kv_read = 2 * max(1, model.kv_heads / ranks) * model.head_dim * layers * split.kv_bytes * read_tokens
     reading = weights / known.number("times.memory_efficiency") + kv_read / known.number("times.kv_efficiency")
     reading /= machine.card.memory_bandwidth
 
-    matrices = 2 * tokens * (model.inputs_split + model.outputs_split) * layers
+    matrices = 2 * tokens * (model.inputs_split + model.outputs_split - model.idle) * layers
     head = 2 * answers * model.vocab_size * model.hidden_size * last
     # Scores and their sum over values; in a prompt a token sees half of the others on average.
     seen = read_tokens * (tokens / answers) / (2 if tokens > answers else 1)

@@ -1,110 +1,16 @@
-"""What times are predicted from: the numbers of a model, and those of a machine."""
+"""The numbers of a machine that times are predicted from."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from rigappliance.errors import ConfigError
 from rigappliance.facts.gpu import CardFacts
 from rigappliance.facts.host import HostFacts
-from rigappliance.facts.model import Quantisation
 from rigappliance.plan.cardtable import Card, card_named
 from rigappliance.plan.coefficients import Coefficients
 from rigappliance.plan.links import Link, pcie_link
-
-# Embedding and head stay in 16 bits, whatever the rest is quantised to.
-END_BYTES = 2
-# Methods that keep a matrix inputs first; the others keep it outputs first, as it was trained.
-INPUTS_FIRST = frozenset(("gptq", "gptq_marlin", "awq", "awq_marlin"))
-
-
-class Shape(Protocol):
-    """What is read of a checkpoint: facts of a directory, or headers from a catalogue."""
-
-    @property
-    def layers(self) -> int | None: ...
-    @property
-    def hidden_size(self) -> int | None: ...
-    @property
-    def heads(self) -> int | None: ...
-    @property
-    def kv_heads(self) -> int | None: ...
-    @property
-    def head_dim(self) -> int | None: ...
-    @property
-    def intermediate_size(self) -> int | None: ...
-    @property
-    def vocab_size(self) -> int | None: ...
-    @property
-    def tensor_bytes(self) -> int: ...
-    @property
-    def quantisation(self) -> Quantisation | None: ...
-
-
-@dataclass(frozen=True)
-class Model:
-    """A dense decoder. ``tied``: the head is the embedding. ``group`` inputs share a scale, 1 where none do.
-
-    A mixture of experts is taken for dense: all of it is read for each token, which is the slow end of the truth.
-    """
-
-    layers: int
-    hidden_size: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    intermediate_size: int
-    vocab_size: int
-    tensor_bytes: int
-    tied: bool = False
-    group: int = 1
-    inputs_first: bool = False
-
-    @property
-    def end_bytes(self) -> int:
-        """The embedding, and as much again the head."""
-        return self.vocab_size * self.hidden_size * END_BYTES
-
-    @property
-    def body_bytes(self) -> int:
-        """All layers."""
-        return max(0, self.tensor_bytes - self.end_bytes * (1 if self.tied else 2))
-
-    @property
-    def inputs_split(self) -> int:
-        """Weights of a layer whose inputs tensor parallelism shares out: the output and the down projection."""
-        return self.hidden_size * (self.heads * self.head_dim + self.intermediate_size)
-
-    @property
-    def outputs_split(self) -> int:
-        """Weights of a layer whose outputs it shares out: query, key, value, gate and up projections."""
-        return self.hidden_size * ((self.heads + 2 * self.kv_heads) * self.head_dim + 2 * self.intermediate_size)
-
-
-def model_of(shape: Shape) -> Model:
-    """Raises ``ConfigError`` where config.json leaves a number out, and without weights."""
-    needed = ("layers", "hidden_size", "heads", "kv_heads", "head_dim", "intermediate_size", "vocab_size")
-    numbers = {name: getattr(shape, name) for name in needed}
-    missing = [name for name, number in numbers.items() if number is None]
-    if missing:
-        raise ConfigError(
-            f"config.json does not say the model's {', '.join(missing)}",
-            "a config.json with the shape of a decoder",
-            "download config.json again, or plan another model",
-        )
-    if not shape.tensor_bytes:
-        raise ConfigError(
-            "the size of the model's weights is not known",
-            "safetensors shards, or their headers",
-            "download the checkpoint, or plan one of the catalogue",
-        )
-    quantisation = shape.quantisation
-    inputs_first = quantisation is not None and quantisation.method in INPUTS_FIRST
-    group = (quantisation.group_size or 1) if quantisation and inputs_first else 1
-    tied = bool(getattr(shape, "tied", False))
-    return Model(**numbers, tensor_bytes=shape.tensor_bytes, tied=tied, group=max(1, group), inputs_first=inputs_first)
 
 
 @dataclass(frozen=True)

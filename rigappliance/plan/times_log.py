@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from rigappliance.plan.coefficients import Coefficients
 from rigappliance.plan.times import Split, decode, prefill
-from rigappliance.plan.times_inputs import Machine, Model
+from rigappliance.plan.times_inputs import Machine
+from rigappliance.plan.times_model import Model
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from rigappliance.plan.arguments import EngineArguments
 from rigappliance.plan.coefficients import shipped
 from rigappliance.plan.layout import Layout, Verdict, layouts
 from rigappliance.plan.times import Split, decode, prefill
-from rigappliance.plan.times_inputs import Shape, machine_of, model_of
+from rigappliance.plan.times_inputs import machine_of
 from rigappliance.plan.times_load import load_s, silent_s
+from rigappliance.plan.times_model import Shape, model_of
 from tests.unit.plan.test_times_inputs import CARD, HOST, QWEN_72B, Headers
 
 KNOWN = shipped()

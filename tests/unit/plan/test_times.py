@@ -12,8 +12,9 @@ from rigappliance.plan.coefficients import shipped
 from rigappliance.plan.links import pcie_link
 from rigappliance.plan.sharding.parts import ImpossibleLayoutError
 from rigappliance.plan.times import Split, decode, prefill
-from rigappliance.plan.times_inputs import Machine, Model
+from rigappliance.plan.times_inputs import Machine
 from rigappliance.plan.times_log import SHORT_QUESTION, Requests, logged
+from rigappliance.plan.times_model import Model
 
 KNOWN = shipped()
 # Qwen2.5-72B-Instruct-GPTQ-Int8, whose MLP is padded so that eight ranks can share it.
@@ -127,6 +128,18 @@ def test_each_requests_cache_is_read_and_the_weights_once_for_all() -> None:
     """40 KiB a token and rank; read at 22 % of the bandwidth."""
     one, eight = (decode(QWEN_72B, rig(), TP_8, count, KNOWN, 1000).parts["memory bandwidth"] for count in (1, 8))
     assert eight - one == pytest.approx(7 * 1000 * 40960 / (0.22 * 360e9))
+
+
+def test_a_mixture_reads_less_for_a_token_and_computes_less_for_a_prompt() -> None:
+    """128 experts of which 8 are used, in a model of the same size."""
+    mixture = replace(QWEN_72B, intermediate_size=29696 // 128, experts=128, used_experts=8)
+    one, many = (decode(mixture, rig(), PP_8, count, KNOWN).parts["memory bandwidth"] for count in (1, 2048))
+    assert one < 0.3 * decode(QWEN_72B, rig(), PP_8, 1, KNOWN).parts["memory bandwidth"]
+    assert many > 3 * one
+    dense_s, sparse_s = (
+        1 / prefill(model, cores(rig(4, 16), 64), PP_8, 8192, 8192, KNOWN).tokens_s for model in (QWEN_72B, mixture)
+    )
+    assert sparse_s < 0.4 * dense_s
 
 
 def test_slow_cores_take_longer_for_what_each_worker_does() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,8 @@ from rigappliance.facts.host import CpuFacts, DiskFacts, HostFacts
 from rigappliance.facts.model import ModelFacts, Quantisation
 from rigappliance.plan.coefficients import shipped
 from rigappliance.plan.links import raw_bandwidth
-from rigappliance.plan.times_inputs import machine_of, model_of
+from rigappliance.plan.times_inputs import machine_of
+from rigappliance.plan.times_model import model_of
 
 KNOWN = shipped()
 GIB = 1024**3
@@ -74,6 +77,46 @@ def test_a_directory_and_a_catalogues_entry_both_tell_of_a_model() -> None:
     # Qwen2.5-0.5B has 0.36 billion weights in its layers, Qwen2.5-72B 70.2.
     assert from_headers.body_bytes / 2 == pytest.approx(0.358e9, rel=0.01)
     assert 80 * (from_facts.inputs_split + from_facts.outputs_split) == pytest.approx(70.5e9, rel=0.01)
+
+
+@dataclass(frozen=True)
+class Mixture(Headers):
+    """Qwen3-30B-A3B: 48 layers of 128 experts, of which a token uses 8."""
+
+    layers: int = 48
+    hidden_size: int = 2048
+    heads: int = 32
+    kv_heads: int = 4
+    head_dim: int = 128
+    intermediate_size: int = 6144
+    tensor_bytes: int = 61_064_000_000
+    tied: bool = False
+    config: Mapping[str, Any] = field(
+        default_factory=lambda: {"num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768}
+    )
+
+
+def test_a_token_reads_the_experts_that_it_uses_and_many_tokens_nearly_all() -> None:
+    model = model_of(Mixture())
+    assert (model.experts, model.used_experts, model.intermediate_size) == (128, 8, 768)
+    whole = model.inputs_split + model.outputs_split
+    # Its name says 30 billion weights, and 3 in use; embedding and head have 0.6 of both.
+    assert 48 * whole == pytest.approx(29.9e9, rel=0.01)
+    assert 48 * (whole - model.idle) == pytest.approx(2.7e9, rel=0.05)
+    assert model.read_share(1) == pytest.approx((whole - model.idle) / whole)
+    shares = [model.read_share(tokens) for tokens in (1, 8, 64, 2048)]
+    assert shares == sorted(shares) and shares[1] < 0.5 and shares[3] == pytest.approx(1)
+    assert model_of(QWEN_72B).read_share(1) == 1 and model_of(QWEN_72B).idle == 0
+
+
+@pytest.mark.parametrize("config", [{}, {"num_experts": 0}, {"num_experts": 8, "num_experts_per_tok": 9}])
+def test_a_model_that_says_nothing_sound_of_experts_is_dense(config: dict[str, int]) -> None:
+    assert model_of(Mixture(config=config)).experts == 1
+
+
+def test_a_mixture_whose_experts_have_the_models_own_size() -> None:
+    model = model_of(Mixture(config={"num_local_experts": 8, "num_experts_per_tok": 2}))
+    assert (model.experts, model.used_experts, model.intermediate_size) == (8, 2, 6144)
 
 
 @pytest.mark.parametrize(
