@@ -9,8 +9,8 @@ from pathlib import Path
 from rigappliance.diagnosis.kernellog import card_faults, disk_faults
 from rigappliance.launch.kernellog import RECORD_BYTES, messages
 
-# A ring of a few hundred kilobytes; more records than this is a device that never says that it has ended.
-RECORDS_AT_MOST = 100_000
+# The ring has a few hundred kilobytes; more than this comes from something that never ends.
+BYTES_AT_MOST = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def read_kernel_messages(path: Path = Path("/dev/kmsg")) -> tuple[str, ...] | No
         return None
     content = bytearray()
     try:
-        for _ in range(RECORDS_AT_MOST):
+        while len(content) < BYTES_AT_MOST:
             try:
                 record = os.read(fd, RECORD_BYTES)
             except BrokenPipeError:

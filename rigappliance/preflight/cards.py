@@ -39,7 +39,9 @@ def check_cards(
         return [ok("cards.count", "engine.device is cpu: no card is needed")]
     count = check_count(config, gpu)
     if count.severity == "fail":
-        return [count]
+        # What is known of those that are there may say why the others are not.
+        known = [check_driver(gpu, cuda)] if gpu.driver_version else []
+        return [count, *known, *([check_xids(faults)] if faults else [])]
     cards = engine_cards(config, gpu)
     return [
         count,

@@ -31,7 +31,27 @@ def rig_card(index: int) -> dict[str, Any]:
         "nvmlDeviceGetTemperatureV": 41,
         "nvmlDeviceGetTemperature": 40,
         "nvmlDeviceGetPowerManagementLimit": 170000,
+        "nvmlDeviceGetPowerManagementDefaultLimit": 170000,
+        "nvmlDeviceGetPowerManagementLimitConstraints": [100000, 212000],
+        "nvmlDeviceGetTemperatureThreshold": 95,
+        "nvmlDeviceGetPersistenceMode": 1,
+        "nvmlDeviceGetComputeMode": 0,
+        "nvmlDeviceGetComputeRunningProcesses": [],
+        "nvmlDeviceGetCurrentClocksEventReasons": 1,
+        "nvmlDeviceGetEccMode": "NotSupported",
+        "nvmlDeviceGetTotalEccErrors": "NotSupported",
+        "nvmlDeviceGetRetiredPagesPendingStatus": "NotSupported",
+        "nvmlDeviceGetRemappedRows": "NotSupported",
     }
+
+
+# What follows the handle. The numbers are NVML's: slowdown threshold; uncorrected errors since the driver started.
+ARGUMENTS: dict[str, tuple[int, ...]] = {
+    "nvmlDeviceGetTemperatureV": (0,),
+    "nvmlDeviceGetTemperature": (0,),
+    "nvmlDeviceGetTemperatureThreshold": (1,),
+    "nvmlDeviceGetTotalEccErrors": (1, 0),
+}
 
 
 class FakeNvml(ModuleType):
@@ -47,6 +67,10 @@ class FakeNvml(ModuleType):
         self.open = 0
         self.calls: list[str] = []
         self.count_error: str | None = None
+        self.driver = "580.95.05"
+        self.cuda = 13000
+        # NVML_P2P_STATUS_GPU_NOT_SUPPORTED, as cards for games answer.
+        self.peer_status = 2
 
         class NVMLError(Exception):
             def __init__(self, value: int) -> None:
@@ -71,10 +95,10 @@ class FakeNvml(ModuleType):
         self.open -= 1
 
     def nvmlSystemGetDriverVersion(self) -> str:  # noqa: N802
-        return "580.95.05"
+        return self.driver
 
     def nvmlSystemGetCudaDriverVersion(self) -> int:  # noqa: N802
-        return 13000
+        return self.cuda
 
     def nvmlDeviceGetCount(self) -> int:  # noqa: N802
         if self.count_error:
@@ -86,20 +110,36 @@ class FakeNvml(ModuleType):
             raise self.error("GpuIsLost")
         return index
 
+    def nvmlDeviceGetP2PStatus(self, one: int, other: int, index: int) -> int:  # noqa: N802
+        assert one != other
+        assert index == 0, "the capability to read"
+        return self.peer_status
+
     def __getattr__(self, function: str) -> Callable[..., Any]:
         if not function.startswith("nvmlDeviceGet") or not any(card and function in card for card in self.cards):
             raise AttributeError(function)
 
         def query(handle: int, *arguments: object) -> Any:
-            if function.startswith("nvmlDeviceGetTemperature"):
-                assert arguments == (self.NVML_TEMPERATURE_GPU,)
-            else:
-                assert arguments == ()
+            assert arguments == ARGUMENTS.get(function, ())
             card = self.cards[handle]
             assert card is not None
-            answer = card[function]
+            # One card may lack what another has.
+            answer = card.get(function, "NotSupported")
             if isinstance(answer, str) and answer in ERRORS:
                 raise self.error(answer)
             return answer
 
         return query
+
+
+def structured(answers: dict[str, Any]) -> dict[str, Any]:
+    """Objects become the structures that NVML gives; lists of them too."""
+    return {name: as_structure(value) for name, value in answers.items()}
+
+
+def as_structure(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value["error"] if set(value) == {"error"} else SimpleNamespace(**value)
+    if isinstance(value, list):
+        return [as_structure(each) for each in value]
+    return value

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from rigappliance.facts import gpu
+from rigappliance.facts.cardhealth import SLOWED_BY, CardHealth, CardProcess
 from rigappliance.facts.gpu import CardFacts, GpuFacts, card_memory_used_bytes, read_gpu_facts
-from tests.unit.facts.fake_nvml import MIB, FakeNvml, rig_card
+from rigappliance.facts.peers import REASONS, PeerFacts
+from tests.unit.facts.fake_nvml import ARGUMENTS, MIB, FakeNvml, rig_card, structured
 
 Install = Callable[..., FakeNvml]
 RECORDINGS = Path(__file__).resolve().parents[2] / "recordings"
@@ -170,8 +172,18 @@ def test_polling_without_cards_is_empty(install: Install) -> None:
 def test_the_real_binding_has_every_function_that_is_asked() -> None:
     import pynvml
 
-    for function in {*rig_card(0), "nvmlInit", "nvmlShutdown", "nvmlDeviceGetCount", "nvmlDeviceGetHandleByIndex"}:
+    others = ("nvmlInit", "nvmlShutdown", "nvmlDeviceGetCount", "nvmlDeviceGetHandleByIndex", "nvmlDeviceGetP2PStatus")
+    for function in (*rig_card(0), *others, "nvmlDeviceGetCurrentClocksThrottleReasons"):
         assert callable(getattr(pynvml, function)), function
+    for function, arguments in ARGUMENTS.items():
+        parameters = inspect.signature(getattr(pynvml, function)).parameters.values()
+        assert sum(p.default is p.empty for p in parameters) == 1 + len(arguments), function
+    # The binding's constant for the capability to read is a tuple by mistake.
+    assert (pynvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN, pynvml.NVML_P2P_CAPS_INDEX_READ) == (1, (0,))
+    assert (pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC, pynvml.NVML_P2P_STATUS_OK) == (1, 0, 0)
+    assert (pynvml.NVML_COMPUTEMODE_PROHIBITED, pynvml.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS) == (2, 3)
+    reasons = ("HwSlowdown", "SwThermalSlowdown", "HwThermalSlowdown", "HwPowerBrakeSlowdown")
+    assert [getattr(pynvml, f"nvmlClocksEventReason{name}") for name in reasons] == list(SLOWED_BY)
     assert {name for name, _ in pynvml.c_nvmlMemory_t._fields_} == {"total", "free", "used"}
     assert "busId" in {name for name, _ in pynvml.nvmlPciInfo_t._fields_}
     for function in ("nvmlDeviceGetTemperature", "nvmlDeviceGetTemperatureV"):
@@ -181,3 +193,86 @@ def test_the_real_binding_has_every_function_that_is_asked() -> None:
 def test_this_machine_answers_without_raising() -> None:
     facts = read_gpu_facts()
     assert bool(facts.cards) is (facts.reason is None)
+
+
+# --- health ----------------------------------------------------------------
+
+
+def test_a_card_tells_how_it_is_only_when_asked(install: Install) -> None:
+    install(rig_card(0))
+    assert read_gpu_facts().cards[0].health is None
+    assert read_gpu_facts(health=True).cards[0].health == CardHealth(
+        processes=(),
+        compute_mode="default",
+        persistence=True,
+        temperature_slowdown_c=95,
+        power_default_w=170.0,
+        power_least_w=100.0,
+        power_most_w=212.0,
+        slowed_by=(),
+    )
+
+
+def test_what_a_real_driver_answers_about_health(install: Install) -> None:
+    recorded = json.loads((RECORDINGS / "machines/h100.json").read_text(encoding="utf-8"))["cards"]["all"]
+    install(structured(recorded))
+    assert read_gpu_facts(health=True).cards[0].health == CardHealth(
+        processes=(),
+        compute_mode="default",
+        persistence=True,
+        ecc=True,
+        ecc_uncorrected=0,
+        pages_pending=False,
+        remap_failed=False,
+        temperature_slowdown_c=89,
+        power_default_w=700.0,
+        power_least_w=200.0,
+        power_most_w=700.0,
+        slowed_by=(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("answers", "field", "value"),
+    [
+        ({"nvmlDeviceGetComputeMode": 3}, "compute_mode", "exclusive process"),
+        ({"nvmlDeviceGetComputeMode": 9}, "compute_mode", "mode 9"),
+        ({"nvmlDeviceGetPersistenceMode": 0}, "persistence", False),
+        ({"nvmlDeviceGetPersistenceMode": "NotSupported"}, "persistence", None),
+        ({"nvmlDeviceGetEccMode": [0, 1]}, "ecc", False),
+        ({"nvmlDeviceGetTotalEccErrors": 4}, "ecc_uncorrected", 4),
+        ({"nvmlDeviceGetRetiredPagesPendingStatus": 1}, "pages_pending", True),
+        ({"nvmlDeviceGetRetiredPagesPendingStatus": 0}, "pages_pending", False),
+        ({"nvmlDeviceGetRemappedRows": [0, 1, 1, 0]}, "pages_pending", True),
+        ({"nvmlDeviceGetRemappedRows": [0, 1, 0, 1]}, "remap_failed", True),
+        ({"nvmlDeviceGetCurrentClocksEventReasons": 0xC8}, "slowed_by",
+         ("hardware slowdown", "heat (hardware)", "the power supply")),
+        ({"nvmlDeviceGetCurrentClocksEventReasons": 0x07}, "slowed_by", ()),
+        ({"nvmlDeviceGetCurrentClocksEventReasons": "NotSupported"}, "slowed_by", None),
+        ({"nvmlDeviceGetCurrentClocksEventReasons": "NotSupported", "nvmlDeviceGetCurrentClocksThrottleReasons": 0x20},
+         "slowed_by", ("heat (driver)",)),
+        ({"nvmlDeviceGetComputeRunningProcesses": "NotSupported"}, "processes", None),
+    ],
+)  # fmt: skip
+def test_health_in_numbers_of_nvml(install: Install, answers: dict[str, Any], field: str, value: object) -> None:
+    install({**rig_card(0), **answers})
+    assert getattr(read_gpu_facts(health=True).cards[0].health, field) == value
+
+
+def test_who_computes_on_a_card_has_a_name(install: Install) -> None:
+    import os
+
+    process = SimpleNamespace(pid=os.getpid(), usedGpuMemory=None)
+    install({**rig_card(0), "nvmlDeviceGetComputeRunningProcesses": [process]})
+    health = read_gpu_facts(health=True).cards[0].health
+    assert health is not None
+    assert health.processes is not None
+    name = Path("/proc/self/comm").read_text(encoding="utf-8").strip()
+    assert health.processes == (CardProcess(os.getpid(), name, None),)
+
+
+@pytest.mark.parametrize(("status", "expected"), [(0, PeerFacts(3, 3)), (2, PeerFacts(3, 0, (REASONS[2],)))])
+def test_peer_access_counts_each_pair_once_and_no_lost_card(install: Install, status: int, expected: PeerFacts) -> None:
+    install(rig_card(0), None, rig_card(2), rig_card(3)).peer_status = status
+    assert read_gpu_facts(health=True).peers == expected
+    assert read_gpu_facts().peers is None
