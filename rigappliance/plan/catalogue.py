@@ -46,10 +46,11 @@ def entries() -> dict[str, Entry]:
         models: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))["model"]
         for name, told in models.items():
             base = found[told["like"]].config if "like" in told else {}
-            config = {key: value for key, value in {**base, **told.get("config", {})}.items() if value != ""}
+            # TOML has no null, which is not the same as an absent key.
+            own = {key: None if value == "null" else value for key, value in told.get("config", {}).items()}
             found[name] = Entry(
                 name,
-                config,
+                {**base, **own},
                 told["source"],
                 told["date"],
                 told.get("total_bytes"),

@@ -22,12 +22,14 @@ WINDOW_ON_REQUEST = ("qwen2", "qwen3", "qwen3_moe")
 MISTRAL_WINDOW = 4096
 
 
-def kv_bytes_per_token(shape: CheckpointShape, arguments: EngineArguments, stage: int | None = None) -> int:
+def kv_bytes_per_token(
+    shape: CheckpointShape, arguments: EngineArguments, stage: int | None = None, *, partition: str | None = None
+) -> int:
     """Bytes a token takes on each rank of ``stage``; of the stage with most layers where that is left out.
 
     Raises ``UnknownShapeError`` for a cache dtype with scales of its own, and for an unknown architecture.
     """
-    stages = stage_layers(shape.layers, arguments.pipeline_parallel)
+    stages = stage_layers(shape.layers, arguments.pipeline_parallel, partition)
     layers = len(stages[stage]) if stage is not None else max(map(len, stages))
     architecture = ARCHITECTURES.get(shape.architecture)
     if architecture is None:
@@ -59,20 +61,30 @@ def block_tokens(arguments: EngineArguments, device: str) -> int:
 
 
 def kv_blocks(
-    shape: CheckpointShape, arguments: EngineArguments, available_bytes: int | Sequence[int], device: str = "cuda"
+    shape: CheckpointShape,
+    arguments: EngineArguments,
+    available_bytes: int | Sequence[int],
+    device: str = "cuda",
+    *,
+    partition: str | None = None,
 ) -> int:
     """Blocks on every rank: as many as the stage with least room has. One size stands for all stages."""
     size = block_tokens(arguments, device)
     room = [available_bytes] * arguments.pipeline_parallel if isinstance(available_bytes, int) else available_bytes
     return min(
-        max(stage_bytes, 0) // (size * kv_bytes_per_token(shape, arguments, stage))
+        max(stage_bytes, 0) // (size * kv_bytes_per_token(shape, arguments, stage, partition=partition))
         for stage, stage_bytes in enumerate(room)
-        if stage_layers(shape.layers, arguments.pipeline_parallel)[stage]
+        if stage_layers(shape.layers, arguments.pipeline_parallel, partition)[stage]
     )
 
 
 def kv_tokens(
-    shape: CheckpointShape, arguments: EngineArguments, available_bytes: int | Sequence[int], device: str = "cuda"
+    shape: CheckpointShape,
+    arguments: EngineArguments,
+    available_bytes: int | Sequence[int],
+    device: str = "cuda",
+    *,
+    partition: str | None = None,
 ) -> int:
     """``KV cache size: N tokens`` as the engine logs it.
 
@@ -81,14 +93,25 @@ def kv_tokens(
     what fits without the window, and the engine's own number is larger.
     """
     a_request = -(-arguments.max_model_len // block_tokens(arguments, device))
-    return int(kv_blocks(shape, arguments, available_bytes, device) / a_request * arguments.max_model_len)
+    blocks = kv_blocks(shape, arguments, available_bytes, device, partition=partition)
+    return int(blocks / a_request * arguments.max_model_len)
 
 
-def kv_needed_bytes(shape: CheckpointShape, arguments: EngineArguments, device: str = "cuda") -> int:
-    """The least that a rank must have for one request of ``max_model_len``: its blocks, and one that stays empty."""
+def kv_needed_bytes(
+    shape: CheckpointShape,
+    arguments: EngineArguments,
+    stage: int | None = None,
+    device: str = "cuda",
+    *,
+    partition: str | None = None,
+) -> int:
+    """The least that a rank must have for one request of ``max_model_len``: its blocks, and one that stays empty.
+
+    ``stage`` as for ``kv_bytes_per_token``.
+    """
     size = block_tokens(arguments, device)
     blocks = -(-arguments.max_model_len // size) + 1
-    return blocks * size * kv_bytes_per_token(shape, arguments)
+    return blocks * size * kv_bytes_per_token(shape, arguments, stage, partition=partition)
 
 
 def sliding_window(shape: CheckpointShape) -> int | None:
