@@ -20,6 +20,7 @@ from rigappliance.errors import ExitCode, RigError, UsageError
 VERBS: dict[str, str] = {
     "demo": "Serve a tiny model with the real engine on this machine's CPU.",
     "check": "Say what would go wrong before it does.",
+    "plan": "Say whether it fits, why, and how fast it would be.",
     "facts": "Write down what this machine is, for plans made elsewhere.",
     "render": "Print the engine's command line, environment or systemd units.",
     "swap": "Make, enable, disable or show the declared swap file.",
