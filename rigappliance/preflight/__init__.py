@@ -12,6 +12,7 @@ from rigappliance.errors import EngineMissingError, PreflightError
 from rigappliance.facts.enginebuild import cuda_major
 from rigappliance.facts.gpu import GpuFacts, read_gpu_facts
 from rigappliance.facts.host import HostFacts, read_host_facts
+from rigappliance.facts.knownshapes import read_known_shapes
 from rigappliance.facts.model import ModelFacts, read_model_facts
 from rigappliance.facts.system import SystemFacts, read_system_facts
 from rigappliance.facts.tokenizer import tokenizer_damage
@@ -29,6 +30,7 @@ from rigappliance.preflight.memory import check_memory
 from rigappliance.preflight.memorylimit import check_memory_limit, effective_limit
 from rigappliance.preflight.port import check_port
 from rigappliance.preflight.servable import check_servable
+from rigappliance.preflight.shapes import check_shapes
 from rigappliance.preflight.sharedmemory import check_shared_memory
 from rigappliance.preflight.state import check_state
 from rigappliance.preflight.swap import check_swap_use
@@ -53,6 +55,7 @@ class Facts:
     system: SystemFacts = field(default_factory=SystemFacts)
     engine_cuda: int | None = None
     tokenizer_damage: str | None = None
+    known_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     toolchain: ToolchainFacts | None = None
     disk_speed: DiskSpeed | None = None
     hashes: HashFacts | None = None
@@ -66,7 +69,7 @@ class Facts:
         for group, names in (
             ("host", ("system", "toolchain", "disk_speed")),
             ("gpu", ("engine_cuda",)),
-            ("model", ("tokenizer_damage", "hashes")),
+            ("model", ("tokenizer_damage", "known_shapes", "hashes")),
         ):
             groups[group] |= {name: tree.pop(name) for name in names}
         return groups
@@ -90,6 +93,7 @@ def read_facts(config: RigConfig, *, thorough: bool = False, root: Path = Path("
         system=read_system_facts(host, root, thorough=thorough),
         engine_cuda=cuda_major(config.engine.python) if cuda else None,
         tokenizer_damage=tokenizer_damage(config.model.path, parse=thorough),
+        known_shapes=read_known_shapes(config.model.path),
         toolchain=probe_toolchain(config) if thorough else None,
         thorough=thorough,
     )
@@ -119,6 +123,7 @@ def run_checks(config: RigConfig, facts: Facts | None = None, *, thorough: bool 
         *(check_toolchain(config, facts.toolchain) if facts.toolchain else []),
         *check_checkpoint(config, facts.model),
         *check_servable(config, facts.model),
+        *([shapes] if (shapes := check_shapes(facts.model, facts.known_shapes)) else []),
         *check_tokenizer(facts.tokenizer_damage),
         *([check_hashes(facts.hashes)] if facts.hashes else []),
         *check_cards(config, facts.gpu, facts.model, faults=system.faults, cuda=facts.engine_cuda),

@@ -54,6 +54,8 @@ def test_version_1_says_no_limit_with_a_number(tmp_path: Path) -> None:
     )
     facts = read_memory_limits(root)
     assert (facts.version, facts.own_bytes, facts.own_group) == (1, GIB, "/")
+    (root / "sys/fs/cgroup/memory/memory.limit_in_bytes").unlink()
+    assert read_memory_limits(root).own_bytes is None
 
 
 def test_without_control_groups_nothing_is_known(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import sysconfig
+from math import prod
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -101,7 +102,15 @@ class Bench:
             name = f"model-{index:05d}-of-{count:05d}.safetensors"
             tensor = f"model.layers.{index}.mlp.down_proj.qweight"
             weight_map[tensor] = name
-            header = json.dumps({tensor: {"dtype": "U8", "shape": [each], "data_offsets": [0, each]}}).encode()
+            entries = {}
+            done = 0
+            for named, shape in (tree.get("tensors", {}) if index == 1 else {}).items():
+                size = 2 * prod(shape)
+                entries[named] = {"dtype": "F16", "shape": shape, "data_offsets": [done, done + size]}
+                weight_map[named] = name
+                done += size
+            entries[tensor] = {"dtype": "U8", "shape": [each - done], "data_offsets": [done, each]}
+            header = json.dumps(entries).encode()
             with (directory / name).open("wb") as file:
                 file.write(struct.pack("<Q", len(header)) + header)
                 missing = tree.get("cut_bytes", 0) if index == count else 0
