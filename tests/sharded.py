@@ -39,6 +39,14 @@ W8A8 = compressed(
     {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True},
     "int-quantized",
 )
+FP8_CHANNELS = compressed(
+    {"num_bits": 8, "type": "float", "symmetric": True, "strategy": "channel", "dynamic": False},
+    {"num_bits": 8, "type": "float", "symmetric": True, "strategy": "token", "dynamic": True},
+    "float-quantized",
+)
+W8A16 = compressed(
+    {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel", "dynamic": False}, None, "pack-quantized"
+)
 PHI3 = {
     "architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "num_attention_heads": 32, "num_key_value_heads": 8,
     "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 4, "vocab_size": 32064,
@@ -114,6 +122,8 @@ CASES = (
     Case(BF16, 2, changes={"quantization_config": GPTQ_COLUMNS, "torch_dtype": "float16"}, label="GPTQ by column"),
     Case(BF16, 2, changes={"quantization_config": W4A16}, label="W4A16"),
     Case("Llama-3.1-8B-Instruct", 2, changes={"quantization_config": W8A8}, label="W8A8"),
+    Case("Llama-3.1-8B-Instruct", 4, changes={"quantization_config": FP8_CHANNELS}, label="FP8 by channel"),
+    Case("Qwen3-8B", 2, changes={"quantization_config": W8A16}, label="W8A16 by channel"),
     Case("Llama-3.1-8B-Instruct", 8),
     Case("Llama-3.1-70B-Instruct", 8, 2, stage=1),
     Case("Llama-3.1-8B-Instruct", 2, changes={"attention_bias": True, "mlp_bias": True}, label="with biases"),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil
 
 from rigappliance.errors import PreflightError
 from rigappliance.facts.gpu import CardFacts
 from rigappliance.plan.activations import activation_bytes, graph_count, graphs_bytes, rows, sampling_bytes
-from rigappliance.plan.allocator import slack_bytes
 from rigappliance.plan.arguments import EngineArguments
 from rigappliance.plan.coefficients import Coefficients, shipped
 from rigappliance.plan.ledger import Line
@@ -87,7 +87,7 @@ class RankMemory:
         quantisation = self.shape.quantisation
         return locks_bytes(MULTIPROCESSORS) if quantisation and quantisation.method in MARKERS else 0
 
-    @property
+    @cached_property
     def inside(self) -> tuple[Line, ...]:
         """What the engine counts against its budget, before the cache."""
         created, graphs = self.weights.total_bytes, graph_count(self.arguments)
@@ -103,15 +103,9 @@ class RankMemory:
                 "derived",
                 f"a step of {self.arguments.max_num_batched_tokens} tokens",
             ),
-            Line("allocator-slack", self.slack_bytes, "derived", "segments not full, holes of what was dropped"),
+            Line("allocator-slack", self.weights.slack_bytes, "derived", "segments not full, holes of dropped tensors"),
             Line("graphs", graphs_bytes(self.arguments, self.numbers), "measured", f"{graphs} captured"),
         )
-
-    @property
-    def slack_bytes(self) -> int:
-        """Zero points that Marlin drops leave holes in segments that scales share: they do not go back to the card."""
-        dropped = self.weights.total_bytes - self.weights.after_loading_bytes
-        return slack_bytes(self.weights.parameters.values()) + max(0, dropped)
 
     @property
     def activations_bytes(self) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
+from rigappliance.plan.sharding.allocator import slack_bytes
 from rigappliance.plan.sharding.marlin import removed_bytes
 from rigappliance.plan.sharding.methods import Method, is_quantised, method_of, quantised_bytes, source_shape
 from rigappliance.plan.sharding.models import Rank, modules
@@ -29,6 +31,14 @@ class RankWeights:
     @property
     def total_bytes(self) -> int:
         return sum(self.parameters.values())
+
+    @cached_property
+    def slack_bytes(self) -> int:
+        """What the allocator takes beyond them.
+
+        Zero points that Marlin drops leave holes in segments that scales share: they do not go back to the card.
+        """
+        return slack_bytes(self.parameters.values()) + max(0, self.total_bytes - self.after_loading_bytes)
 
     def bytes_under(self, *prefixes: str) -> int:
         return sum(size for name, size in self.parameters.items() if name.startswith(prefixes))

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from rigappliance.plan.allocator import slack_bytes
+from rigappliance.demo.checkpoint import write_checkpoint
 from rigappliance.plan.catalogue import from_catalogue
 from rigappliance.plan.sharding import rank_weights, stage_layers, weights_of_ranks
+from rigappliance.plan.sharding.allocator import slack_bytes
 from rigappliance.plan.sharding.marlin import padded_sizes
 from rigappliance.plan.sharding.parts import ImpossibleLayoutError
 from rigappliance.plan.tensors import CheckpointShape, TensorShape, UnknownShapeError, read_shape
@@ -43,6 +44,18 @@ def test_headers_on_disk_give_the_same_as_the_catalogue(tmp_path: Path) -> None:
     assert read.tensors == shape.tensors and len(read.tensors) == 2963
     assert read.tensor_bytes == shape.tensor_bytes
     assert rank_weights(read, 8) == rank_weights(shape, 8)
+
+
+def test_a_checkpoint_that_was_really_written_is_read(tmp_path: Path) -> None:
+    """The demo's: its headers were made by other code than the catalogue's."""
+    write_checkpoint(tmp_path)
+    shape = read_shape(tmp_path)
+    weights = rank_weights(shape, 1)
+    rotations = weights.bytes_under("model.layers.0.self_attn.rotary_emb")
+    assert weights.exact and rotations == shape.config["max_position_embeddings"] * shape.head_dim * 2
+    # A vocabulary that 64 does not divide: embedding and head are held with the rows up to the next multiple.
+    padding = 2 * (-shape.vocab_size % 64) * shape.hidden_size * 2
+    assert padding and weights.total_bytes - rotations == shape.tensor_bytes + padding
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.pipeline_parallel > 1], ids=lambda case: case.name)
