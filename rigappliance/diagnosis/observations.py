@@ -56,6 +56,7 @@ class Observations:
     kernel_lines: tuple[str, ...] = ()  # of the kernel's log since the start
     journal_lines: tuple[str, ...] = ()  # of systemd's and systemd-oomd's about the unit
     card_lines: tuple[str, ...] = ()  # what NVML says is wrong with a card
+    unreadable: tuple[str, ...] = ()  # of the checkpoint: what this user may not read
     disk_free_bytes: int | None = None  # of the state directory's file system
     quiet_s: float | None = None  # a hang: for so long nothing moved
     stacks: tuple[str, ...] = ()  # a hang: what its processes were doing

@@ -61,11 +61,14 @@ def record_of(outcome: Outcome, diagnosis: Diagnosis, config: RigConfig, state: 
 
 
 def facts_of(diagnosis: Diagnosis, config: RigConfig, at_the_start: Mapping[str, str]) -> dict[str, str]:
-    """Those that would mend the cause: from the start where they were taken then, else as they are now."""
+    """Those that would mend the cause, as they are now.
+
+    What has changed since the start is left out: it may have been spoilt or mended meanwhile, and as long as nobody
+    knows which, another start is worth it.
+    """
     wanted = diagnosis.cause.mended_by
-    late = [fact for fact in wanted if str(fact) not in at_the_start]
-    found = {str(fact): at_the_start[str(fact)] for fact in wanted if fact not in late}
-    found |= standing(config, late)
+    now = standing(config, wanted)
+    found = {name: fact for name, fact in now.items() if at_the_start.get(name, fact) == fact}
     if Fact.PORT in wanted:
         # Whoever took it may be gone by now, and a start would be worth it.
         found[str(Fact.PORT)] = "taken"

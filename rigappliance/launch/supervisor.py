@@ -78,7 +78,7 @@ class Supervisor:
         self.view = view
         self.notifier = notifier
         self.card_memory_used = card_memory_used
-        self.witness = witness or witness_for(recorder.directory.root, config.engine.device)
+        self.witness = witness or witness_for(recorder.directory.root, config.engine.device, config.model.path)
         self.tracker = PhaseTracker()
         self.engine: engineprocess.EngineProcess
         self.pump: LogPump

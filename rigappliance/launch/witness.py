@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -35,8 +36,10 @@ class Witness:
         card_lines: Callable[[], tuple[str, ...]] | None = None,
         root: Path = Path("/"),
         before: Mapping[str, int] | None = None,
+        checkpoint: Path | None = None,
     ) -> None:
         self.state_dir = state_dir
+        self.checkpoint = checkpoint
         self.log = LogReader()
         self.memory = MemoryWatch(root, before)
         self.kernel = KernelLog(root / "dev/kmsg")
@@ -83,6 +86,7 @@ class Witness:
             kernel_lines=self.kernel.lines(),
             journal_lines=oomd_lines(self.memory.group),
             card_lines=self.cards,
+            unreadable=unreadable(self.checkpoint) if self.checkpoint else (),
             disk_free_bytes=free_bytes(self.state_dir),
             quiet_s=ending.quiet_s,
             stacks=self.stacks,
@@ -103,12 +107,22 @@ class Witness:
         self.kernel.close()
 
 
-def witness_for(state_dir: Path, device: str) -> Witness:
+def witness_for(state_dir: Path, device: str, checkpoint: Path) -> Witness:
     """A witness of an engine that is about to start on ``device``."""
     if device != "cuda":
-        return Witness(state_dir)
+        return Witness(state_dir, checkpoint=checkpoint)
     before = cardwatch.count_cards()
-    return Witness(state_dir, lambda: cardwatch.card_lines(before))
+    return Witness(state_dir, lambda: cardwatch.card_lines(before), checkpoint=checkpoint)
+
+
+def unreadable(checkpoint: Path) -> tuple[str, ...]:
+    """The checkpoint's directory, or those of its files, that this user may not read."""
+    try:
+        if not os.access(checkpoint, os.R_OK | os.X_OK):
+            return (str(checkpoint),) if checkpoint.exists() else ()
+        return tuple(str(path) for path in sorted(checkpoint.iterdir()) if not os.access(path, os.R_OK))
+    except OSError as error:
+        return (f"{error.filename or checkpoint}",) if isinstance(error, PermissionError) else ()
 
 
 def oomd_lines(group: cgroup.ControlGroup | None) -> tuple[str, ...]:

@@ -142,7 +142,9 @@ def ready(**told: Any) -> None:
 
 
 def wait_ready(timeout: int = 180) -> None:
-    waiting = f"while systemctl show -P ActiveState {UNIT} | grep -q activating; do sleep 0.3; done"
+    # A start that waits for other units is a job, and its unit inactive.
+    busy = f"systemctl list-jobs --no-legend {UNIT}; systemctl show -P ActiveState {UNIT}"
+    waiting = f"while ( {busy} ) | grep -qE 'activating|{UNIT}'; do sleep 0.3; done"
     machine.succeed(f"{waiting}; systemctl is-active {UNIT}", timeout=timeout)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rigappliance.diagnosis.finding import found, of_hit
+from rigappliance.diagnosis.finding import MACHINE, found, of_hit
 from rigappliance.diagnosis.kernellog import disk_faults
 from rigappliance.diagnosis.logevidence import Hit, LogEvidence
 from rigappliance.diagnosis.observations import Observations
@@ -58,6 +58,9 @@ def settle(hit: Hit, seen: Observations) -> tuple[str, tuple[Evidence, ...]]:
             return _card_memory(hit, seen), ()
         case "bus-error":
             return bus_error(seen)
+        case "checkpoint-missing" if seen.unreadable:
+            # The engine takes a directory that it may not list for an empty one, or for none.
+            return "checkpoint-unreadable", (Evidence(MACHINE, f"{seen.unreadable[0]}: permission denied"),)
         case "allocation-refused" if swap := swap_exhausted(seen):
             return "swap-exhausted", (swap,)
     return hit.cause, ()

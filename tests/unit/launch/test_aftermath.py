@@ -198,6 +198,18 @@ def test_what_is_mended_while_the_engine_fails_counts_as_mended(rig: Rig) -> Non
     assert rig.refused() is None
 
 
+def test_what_was_spoilt_while_it_ran_is_mended_by_what_was_there_before(rig: Rig) -> None:
+    before = facts_at_the_start(rig.config)
+    weights = rig.root / "model" / "model.safetensors"
+    status, content = weights.stat(), weights.read_bytes()
+    weights.write_bytes(b"spoilt")
+    rig.fail("checkpoint-truncated", facts=before)
+    weights.write_bytes(content)
+    os.utime(weights, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert facts_at_the_start(rig.config) == before
+    assert rig.refused() is None, "as it was before the start is not as it was when it failed"
+
+
 # --- how things stand ------------------------------------------------------
 
 
