@@ -36,6 +36,7 @@ VERDICTS = {"ok": "ready to start", "warn": "ready to start, with warnings", "fa
 @config_options
 @click.option("--config-only", is_flag=True, help="Check the declaration alone, without looking at this machine.")
 @click.option("--only", type=click.Choice(GROUPS), help="Only the findings of one group.")
+@click.option("--problems", is_flag=True, help="Leave out of the table what is well.")
 @click.option("--disk-speed", is_flag=True, help="Also time a gentle read of 256 MiB of the largest shard.")
 @click.option("--hashes", is_flag=True, help="Also read the whole checkpoint and compare its checksums.")
 @click.option("--fix", is_flag=True, help="Say what could be mended and by which commands; run nothing.")
@@ -46,6 +47,7 @@ def command(
     profile: str | None,
     config_only: bool,
     only: str | None,
+    problems: bool,
     disk_speed: bool,
     hashes: bool,
     fix: bool,
@@ -64,6 +66,7 @@ def command(
     Examples:
       rigappliance check -c rig.toml
       rigappliance check --profile demo
+      rigappliance check -c rig.toml --problems
       rigappliance check -c rig.toml --config-only
       rigappliance check -c rig.toml --only cards
       rigappliance check -c rig.toml --disk-speed --hashes
@@ -98,7 +101,7 @@ def command(
             report["fixes"] = [o.as_dict() for o in outcomes] or [{"check": f.check, "argv": f.argv} for f in fixes]
         click.echo(json.dumps(report, indent=2, default=str))
     else:
-        print_table(findings, VERDICTS[result])
+        print_table(findings, VERDICTS[result], problems=problems)
         if fix and not outcomes:
             print_offer(fixes)
     if result != "fail":
@@ -208,8 +211,8 @@ def check_declaration(declared: RigConfig, as_json: bool) -> int:
     return int(ExitCode.OK)
 
 
-def print_table(findings: list[Finding], conclusion: str) -> None:
-    """A line a finding, what to do below those that need it, and the verdict last."""
+def print_table(findings: list[Finding], conclusion: str, *, problems: bool = False) -> None:
+    """A line a finding, what to do below those that need it, and the verdict last; or ``problems`` alone."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -222,6 +225,8 @@ def print_table(findings: list[Finding], conclusion: str) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold", ratio=1)
     for finding in findings:
+        if problems and finding.severity == "ok":
+            continue
         # Text and not markup: a path may hold brackets.
         style = STYLES[finding.severity]
         table.add_row(Text(symbols[finding.severity], style), finding.check, Text(finding.found))
@@ -233,5 +238,5 @@ def print_table(findings: list[Finding], conclusion: str) -> None:
         console.print(table)
         console.print(f"{counts['ok']} ok, {counts['warn']} warn, {counts['fail']} fail: {conclusion}")
     # A table pads its lines to their full width, which logs keep for ever.
-    for line in capture.get().splitlines():
+    for line in capture.get().strip("\n").splitlines():
         click.echo(line.rstrip())

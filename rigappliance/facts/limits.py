@@ -8,17 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rigappliance.facts.host import read_text
+from rigappliance.facts.unitfile import unit_settings
 
-UNIT = "rigappliance.service"
-# The first that has the unit wins; drop-ins of all count. `systemctl set-property` writes to the last two.
-UNIT_DIRECTORIES = (
-    "etc/systemd/system",
-    "run/systemd/system",
-    "usr/local/lib/systemd/system",
-    "usr/lib/systemd/system",
-    "lib/systemd/system",
-)
-DROP_IN_DIRECTORIES = (*reversed(UNIT_DIRECTORIES), "run/systemd/system.control", "etc/systemd/system.control")
 WANTED = ("LimitNOFILE", "LimitMEMLOCK", "MemoryMax", "MemoryHigh")
 
 
@@ -59,17 +50,6 @@ def parse_limit(text: str, name: str) -> Limit | None:
 
 
 def read_unit(root: Path) -> dict[str, str] | None:
-    """The settings of the unit that bound its processes, drop-ins applied; ``None`` where there is no unit."""
-    place = next((root / where / UNIT for where in UNIT_DIRECTORIES if (root / where / UNIT).is_file()), None)
-    if place is None:
-        return None
-    by_name: dict[str, Path] = {}
-    for where in DROP_IN_DIRECTORIES:
-        # Of two drop-ins of one name the one in the more important directory hides the other.
-        by_name |= {file.name: file for file in sorted((root / where / f"{UNIT}.d").glob("*.conf"))}
-    found: dict[str, str] = {}
-    for file in (place, *(by_name[name] for name in sorted(by_name))):
-        for name, value in re.findall(r"^\s*(\w+)\s*=\s*(.*?)\s*$", read_text(file) or "", re.MULTILINE):
-            if name in WANTED:
-                found[name] = value
-    return found
+    """The settings of the unit that bound its processes; ``None`` where there is no unit."""
+    settings = unit_settings(root)
+    return None if settings is None else {name: value for name, value in settings if name in WANTED}

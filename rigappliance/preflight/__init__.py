@@ -16,6 +16,7 @@ from rigappliance.facts.knownshapes import read_known_shapes
 from rigappliance.facts.model import ModelFacts, read_model_facts
 from rigappliance.facts.system import SystemFacts, read_system_facts
 from rigappliance.facts.tokenizer import tokenizer_damage
+from rigappliance.facts.unitfile import unit_environment
 from rigappliance.preflight.cards import check_cards
 from rigappliance.preflight.checkpoint import check_checkpoint
 from rigappliance.preflight.clock import check_clock
@@ -94,18 +95,19 @@ def read_facts(config: RigConfig, *, thorough: bool = False, root: Path = Path("
         engine_cuda=cuda_major(config.engine.python) if cuda else None,
         tokenizer_damage=tokenizer_damage(config.model.path, parse=thorough),
         known_shapes=read_known_shapes(config.model.path),
-        toolchain=probe_toolchain(config) if thorough else None,
+        toolchain=probe_toolchain(config, root) if thorough else None,
         thorough=thorough,
     )
 
 
-def probe_toolchain(config: RigConfig) -> ToolchainFacts | None:
+def probe_toolchain(config: RigConfig, root: Path = Path("/")) -> ToolchainFacts | None:
     """``None`` without an interpreter to make it with, which is a failure of its own."""
     from rigappliance.facts.toolchain import read_toolchain
 
     if not os.access(config.engine.python, os.X_OK):
         return None
-    environment = {**os.environ, **config.engine.environment}
+    # As the service's engine gets them: on NixOS the compilers are in its unit and not in this shell.
+    environment = {**os.environ, **unit_environment(root), **config.engine.environment}
     return read_toolchain(config.engine.python.absolute(), environment, cuda=config.engine.device == "cuda")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rigappliance.facts.gpu import CardFacts
 from rigappliance.facts.kernelmessages import KernelFaults
-from rigappliance.preflight.finding import Finding, ok, warn
+from rigappliance.preflight.finding import Finding, counted, ok, warn
 
 # Below the temperature at which the card slows itself down, and where that is unknown.
 MARGIN_C = 5
@@ -21,7 +21,10 @@ def check_temperature(cards: tuple[CardFacts, ...]) -> Finding:
             hot.append(f"card {card.index} has {card.temperature_c} °C" + (f" of {threshold}" if threshold else ""))
     known = [card.temperature_c for card in cards if card.temperature_c is not None]
     if not hot:
-        return ok("cards.temperature", f"{min(known)} to {max(known)} °C" if known else "temperatures are unknown")
+        low, high = min(known, default=None), max(known, default=None)
+        if low is None:
+            return ok("cards.temperature", "temperatures are unknown")
+        return ok("cards.temperature", f"{low} °C" if low == high else f"{low} to {high} °C")
     return warn(
         "cards.temperature",
         "; ".join(hot),
@@ -55,7 +58,7 @@ def check_memory_errors(cards: tuple[CardFacts, ...]) -> Finding:
         if health is None:
             continue
         problems = [
-            f"{health.ecc_uncorrected} uncorrected memory errors" if health.ecc_uncorrected else "",
+            counted(health.ecc_uncorrected, "uncorrected memory error") if health.ecc_uncorrected else "",
             "bad memory waits to be replaced by spare memory" if health.pages_pending else "",
             "no spare memory is left for what is bad" if health.remap_failed else "",
         ]
@@ -80,9 +83,10 @@ def check_xids(faults: KernelFaults | None) -> Finding:
         return ok("cards.xid", "only root can read what the kernel says about the cards")
     if not faults.cards:
         return ok("cards.xid", "the driver has named no fault of a card since the machine started")
+    count, last = counted(len(faults.cards), "fault"), faults.cards[-1].strip()
     return warn(
         "cards.xid",
-        f"{len(faults.cards)} faults of a card since the machine started, the last: {faults.cards[-1].strip()}",
+        f"{count} of a card since the machine started, the last: {last}",
         "none",
         "look at that card's riser, cable and power supply, then reboot; see `dmesg | grep -i xid`, and what the "
         "number means in NVIDIA's list of Xid errors",

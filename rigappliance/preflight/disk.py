@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rigappliance.facts.model import ModelFacts
-from rigappliance.preflight.finding import Finding, ok, warn
+from rigappliance.preflight.finding import Finding, counted, ok, warn
 from rigappliance.units import SIZE_UNITS, format_duration, format_size
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def check_errors(faults: tuple[str, ...] | None) -> Finding:
         return ok("disk.errors", "the kernel has named no error of a disk")
     return warn(
         "disk.errors",
-        f"{len(faults)} errors of a disk since the machine started, the last: {faults[-1].strip()}",
+        f"{counted(len(faults), 'error')} of a disk since the machine started, the last: {faults[-1].strip()}",
         "none",
         "save what is dear to you, see `smartctl -a` and the cable, and fetch the checkpoint anew on a disk that works",
     )

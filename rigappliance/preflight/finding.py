@@ -43,6 +43,11 @@ def fail(check: str, found: str, expected: str, remedy: str, fix: Commands = ())
     return Finding(check, "fail", found, expected, remedy, fix)
 
 
+def counted(number: int, what: str) -> str:
+    """``1 fault``, ``2 faults``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def set_parameter(name: str, value: int) -> tuple[str, ...]:
     """The command that sets a parameter of the kernel until the next boot."""
     return ("sysctl", "-w", f"{name}={value}")

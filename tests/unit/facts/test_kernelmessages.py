@@ -16,7 +16,8 @@ LOG = """6,1,0,-;Linux version 6.12.58
 
 def test_faults_of_cards_and_disks_are_kept_apart_from_those_of_programs(tmp_path: Path) -> None:
     (tmp_path / "dev").mkdir()
-    (tmp_path / "dev/kmsg").write_text(LOG)
+    # Longer than one read takes.
+    (tmp_path / "dev/kmsg").write_text("6,9,9,-;nothing of note\n" * 1000 + LOG)
     faults = read_kernel_faults(tmp_path)
     assert faults == KernelFaults(
         ("NVRM: Xid (PCI:0000:06:00): 79, GPU has fallen off the bus.",), ("I/O error, dev sda, sector 8",)

