@@ -234,9 +234,7 @@ def sharing_notes(fit: Fit) -> list[str]:
     asked = fit.arguments.max_num_seqs
     if not tokens or fit.requests >= asked:
         return []
-    return [
-        f"{asked} requests (engine.max_num_seqs) run together up to {tokens // asked} tokens each, then some wait"
-    ]
+    return [f"{asked} requests (engine.max_num_seqs) run together up to {tokens // asked} tokens each, then some wait"]
 
 
 def described(machine: MachineFacts, cards: Sequence[CardFacts]) -> str:
