@@ -13,10 +13,11 @@ from typing import Any
 from rigappliance.errors import ConfigError
 from rigappliance.plan.arguments import EngineArguments
 from rigappliance.plan.coefficients import Coefficients
-from rigappliance.plan.times import Split, decode, prefill
+from rigappliance.plan.times import decode, prefill
 from rigappliance.plan.times_inputs import Machine
 from rigappliance.plan.times_load import load_s, silent_s
 from rigappliance.plan.times_model import Model, Shape, model_of
+from rigappliance.plan.times_split import Graphs, Split
 
 # A prompt that fills one batch of the engine's default, and room for the conversation before it.
 PROMPT_TOKENS = 2048
@@ -116,6 +117,13 @@ def divides(model: Model, ranks: int) -> bool:
     return ranks == 1 or (heads and all(size % (ranks * model.group) == 0 for size in inputs))
 
 
+def graphs_of(arguments: EngineArguments) -> Graphs:
+    """What the engine captures at each optimisation level (config/vllm.py of 0.32.0)."""
+    if arguments.enforce_eager or arguments.optimization_level == 0:
+        return "none"
+    return "piecewise" if arguments.optimization_level == 1 else "full"
+
+
 def layout_of(
     model: Model,
     machine: Machine,
@@ -130,6 +138,7 @@ def layout_of(
         arguments.tensor_parallel,
         arguments.pipeline_parallel,
         kv_bytes=1 if arguments.kv_cache_dtype.startswith("fp8") else 2,
+        graphs=graphs_of(arguments),
     )
     speeds = {count: decode(model, machine, split, count, known) for count in concurrencies}
     ranked_by = speeds[concurrencies[0]]

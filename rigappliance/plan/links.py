@@ -4,7 +4,7 @@ Cards without peer access, which all on mining risers are, meet in host memory:
 the sending card writes into it and the receiving card reads from it (NCCL's
 shared memory transport).  The cards do this themselves; the CPU copies nothing,
 so two slow cores do not make a transfer slower.  What they do to a step is in
-:mod:`rigappliance.plan.times`.
+:mod:`rigappliance.plan.times_cpu`.
 """
 
 from __future__ import annotations

@@ -4,11 +4,6 @@ A step is the sum of what its critical path does: weights and KV cache from the
 card's memory (or arithmetic, where that takes longer), the kernels between,
 what tensor parallelism sums over ranks twice a layer, what pipeline stages hand
 over, and the CPU.  The coefficients are in ``data/coefficients.toml``.
-
-The CPU counts where processes outnumber cores.  Each worker does its part of
-each step, and waits for the others by spinning: for the engine's messages a
-second long, for the card until it is done.  On two cores eight workers and the
-engine core take turns, and whoever has something to do waits for its turn.
 """
 
 from __future__ import annotations
@@ -20,9 +15,10 @@ from typing import Literal
 
 from rigappliance.plan.coefficients import Coefficients
 from rigappliance.plan.links import all_gather_s, all_reduce_s, hand_over_s
-from rigappliance.plan.sharding.stages import stage_layers
+from rigappliance.plan.times_cpu import cpu_s
 from rigappliance.plan.times_inputs import Machine
 from rigappliance.plan.times_model import Model
+from rigappliance.plan.times_split import Split
 
 Limit = Literal["memory bandwidth", "compute", "kernels", "link latency", "link bandwidth", "CPU cores"]
 Parts = dict[Limit, float]
@@ -31,23 +27,6 @@ ACTIVATION_BYTES = 2
 HANDED_OVER = 2
 # Sums over ranks: attention's and the MLP's output of each layer, and the embedding, whose vocabulary is shared out.
 SUMS_PER_LAYER = 2
-
-
-@dataclass(frozen=True)
-class Split:
-    """A model shared out as TP × PP. ``kv_bytes`` is the size of one value in the KV cache."""
-
-    tensor_parallel: int
-    pipeline_parallel: int
-    kv_bytes: int = 2
-
-    @property
-    def ranks(self) -> int:
-        return self.tensor_parallel * self.pipeline_parallel
-
-    def layers(self, model: Model) -> tuple[int, ...]:
-        """Layers by stage; raises ``ImpossibleLayoutError`` for more stages than layers."""
-        return tuple(len(layers) for layers in stage_layers(model.layers, self.pipeline_parallel))
 
 
 @dataclass(frozen=True)
@@ -77,7 +56,7 @@ def decode(
         stage_parts(model, machine, split, stage, sequences, sequences * context_tokens, sequences, known)
         for stage in range(split.pipeline_parallel)
     ]
-    path, period = through(machine, split, stages, sequences * model.hidden_size, batches, known)
+    path, period = through(model, machine, split, stages, sequences, batches, known)
     return Speed(concurrency / period, path)
 
 
@@ -94,7 +73,7 @@ def prefill(
         stage_parts(model, machine, split, stage, tokens, prompt_tokens, 1, known)
         for stage in range(split.pipeline_parallel)
     ]
-    path, _ = through(machine, split, stages, tokens * model.hidden_size, 1, known)
+    path, _ = through(model, machine, split, stages, tokens, 1, known)
     slowest = max(sum(stage.values()) for stage in stages)
     whole = sum(path.values())
     step = whole if split.pipeline_parallel == 1 else slowest
@@ -102,20 +81,21 @@ def prefill(
 
 
 def through(
+    model: Model,
     machine: Machine,
     split: Split,
     stages: list[Parts],
-    handed_values: int,
+    tokens: int,
     batches: int,
     known: Coefficients,
 ) -> tuple[Parts, float]:
     """What one batch meets on its way through all stages, and the seconds after which ``batches`` are through."""
-    size = handed_values * HANDED_OVER * ACTIVATION_BYTES / split.tensor_parallel
+    size = tokens * model.hidden_size * HANDED_OVER * ACTIVATION_BYTES / split.tensor_parallel
     # What the ranks of a stage each hand over in shares, the next stage's ranks exchange.
     latency = hand_over_s(0, machine.link, known) + all_gather_s(0, split.tensor_parallel, machine.link, known)
     hop = hand_over_s(size, machine.link, known)
     hop += all_gather_s(size * split.tensor_parallel, split.tensor_parallel, machine.link, known)
-    work, waiting = cpu_s(machine, split, known)
+    work, waiting = cpu_s(model, machine, split, known)
     hops = split.pipeline_parallel - 1
     between: Parts = {
         "link latency": latency * hops,
@@ -133,19 +113,6 @@ def added(several: Iterable[Parts]) -> Parts:
         for name, seconds in parts.items():
             whole[name] = whole.get(name, 0.0) + seconds
     return whole
-
-
-def cpu_s(machine: Machine, split: Split, known: Coefficients) -> tuple[float, float]:
-    """What a step takes longer than on fast cores enough: for work, and for waiting until a core is free.
-
-    What fast cores take is part of ``times.layer_overhead``, which was measured on such.
-    """
-    each = known.number("times.worker_cpu")
-    work = split.ranks * each / machine.core_speed / min(machine.cores, split.ranks) - each
-    # The engine core spins too.
-    others = max(0.0, (split.ranks + 1) / machine.cores - 1)
-    turns = known.number("times.turns_per_step") + split.pipeline_parallel - 1
-    return max(0.0, work), turns * others * known.number("times.turn")
 
 
 def stage_parts(

@@ -27,9 +27,10 @@ from math import sqrt
 from rigappliance.plan.arguments import EngineArguments
 from rigappliance.plan.coefficients import Coefficients
 from rigappliance.plan.links import copy_bandwidth
-from rigappliance.plan.times import Split, prefill
+from rigappliance.plan.times import prefill
 from rigappliance.plan.times_inputs import Machine
 from rigappliance.plan.times_model import Model
+from rigappliance.plan.times_split import Split
 
 # Where a disk's size is not known: a common one. It only decides how far the head travels.
 DISK_BYTES = 2 * 10**12

@@ -13,9 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rigappliance.plan.coefficients import Coefficients
-from rigappliance.plan.times import Split, decode, prefill
+from rigappliance.plan.times import decode, prefill
 from rigappliance.plan.times_inputs import Machine
 from rigappliance.plan.times_model import Model
+from rigappliance.plan.times_split import Split
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from rigappliance.facts.model import Quantisation
 from rigappliance.plan.arguments import EngineArguments
 from rigappliance.plan.coefficients import shipped
 from rigappliance.plan.layout import Layout, Verdict, layouts
-from rigappliance.plan.times import Split, decode, prefill
+from rigappliance.plan.times import decode, prefill
 from rigappliance.plan.times_inputs import machine_of
 from rigappliance.plan.times_load import load_s, silent_s
 from rigappliance.plan.times_model import Shape, model_of
+from rigappliance.plan.times_split import Split
 from tests.unit.plan.test_times_inputs import CARD, HOST, QWEN_72B, Headers
 
 KNOWN = shipped()
@@ -110,6 +111,20 @@ def test_the_verdict_is_asked_of_each_layout_with_its_own_arguments() -> None:
     assert {layout.reason for layout in found} == {
         f"{layout.tensor_parallel * layout.pipeline_parallel} ranks" for layout in found
     }
+
+
+def test_fewer_graphs_make_two_cores_slower() -> None:
+    arguments = [
+        ARGUMENTS,
+        replace(ARGUMENTS, optimization_level=3),
+        replace(ARGUMENTS, optimization_level=1),
+        replace(ARGUMENTS, optimization_level=0),
+        replace(ARGUMENTS, enforce_eager=True),
+    ]
+    default, more, piecewise, none, eager = (
+        layouts(QWEN_72B, RIG, each, enough, KNOWN)[0].decode_tokens_s[1] for each in arguments
+    )
+    assert default == more > piecewise > none == eager
 
 
 def test_a_start_whose_kernels_are_compiled_and_a_cache_in_8_bits_are_faster() -> None:

@@ -11,15 +11,18 @@ from rigappliance.plan.cardtable import card_named
 from rigappliance.plan.coefficients import shipped
 from rigappliance.plan.links import pcie_link
 from rigappliance.plan.sharding.parts import ImpossibleLayoutError
-from rigappliance.plan.times import Split, decode, prefill
+from rigappliance.plan.times import decode, prefill
 from rigappliance.plan.times_inputs import Machine
 from rigappliance.plan.times_log import SHORT_QUESTION, Requests, logged
 from rigappliance.plan.times_model import Model
+from rigappliance.plan.times_split import Split
 
 KNOWN = shipped()
 # Qwen2.5-72B-Instruct-GPTQ-Int8, whose MLP is padded so that eight ranks can share it.
 QWEN_72B = Model(80, 8192, 64, 8, 128, 29696, 152064, 77_100_000_000, group=128, inputs_first=True)
 TP_8, PP_8 = Split(8, 1), Split(1, 8)
+# As the seed's engine ran, which still knew --swap-space and VLLM_USE_V1.
+AS_MEASURED = Split(8, 1, graphs="piecewise")
 SPLITS = [Split(*sizes) for sizes in ((1, 1), (2, 1), (8, 1), (4, 2), (2, 4), (1, 8))]
 
 
@@ -32,18 +35,30 @@ def rig(generation: int = 2, width: int = 1) -> Machine:
 
 @pytest.mark.parametrize("generation", [1, 2, 3])
 def test_the_rig_writes_as_fast_as_was_measured_whatever_its_risers_generation(generation: int) -> None:
-    """4 to 5 tok/s; the number of turns at a core is fitted to it (see coefficients.toml), for generation 2."""
-    assert decode(QWEN_72B, rig(generation), TP_8, 1, KNOWN).tokens_s == pytest.approx(4.5, rel=0.25)
+    """4 to 5 tok/s, give or take a quarter; no coefficient is fitted to it, one was estimated knowing it."""
+    assert 0.75 * 4 <= decode(QWEN_72B, rig(generation), AS_MEASURED, 1, KNOWN).tokens_s <= 1.25 * 5
 
 
 @pytest.mark.parametrize("generation", [1, 2, 3])
 def test_the_rigs_log_averages_prompts_as_was_measured(generation: int) -> None:
     """About 4 tok/s of prompt, which a short question of 40 tokens is on the one line of ten seconds that counts it."""
-    line = logged(QWEN_72B, rig(generation), TP_8, SHORT_QUESTION, 2048, KNOWN)
+    line = logged(QWEN_72B, rig(generation), AS_MEASURED, SHORT_QUESTION, 2048, KNOWN)
     assert line.prompt_tokens_s == pytest.approx(4, rel=0.25)
     # Of those ten seconds some went to reading.
-    writing = decode(QWEN_72B, rig(generation), TP_8, 1, KNOWN, 104).tokens_s
+    writing = decode(QWEN_72B, rig(generation), AS_MEASURED, 1, KNOWN, 104).tokens_s
     assert 0.7 * writing < line.generation_tokens_s < writing
+
+
+def test_launching_kernels_one_by_one_costs_two_cores_more_than_many() -> None:
+    def step_s(machine: Machine, split: Split) -> float:
+        return 1 / decode(QWEN_72B, machine, split, 1, KNOWN).tokens_s
+
+    splits = [replace(TP_8, graphs=graphs) for graphs in ("full", "piecewise", "none")]
+    on_two = [step_s(rig(), split) for split in splits]
+    assert on_two == sorted(on_two) and len(set(on_two)) == 3
+    # 80 layers of 83 µs, by eight workers on two cores of 45 % speed, less what a fast core hides.
+    assert on_two[1] - on_two[0] == pytest.approx(80 * 83e-6 * (8 / 2 / 0.45 - 1))
+    assert len({step_s(cores(rig(), 16), split) for split in splits}) == 1
 
 
 def test_the_log_says_how_long_a_prompt_is_and_not_how_fast_it_is_read() -> None:

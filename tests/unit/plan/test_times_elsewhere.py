@@ -7,9 +7,10 @@ import pytest
 from rigappliance.plan.cardtable import card_named
 from rigappliance.plan.coefficients import shipped
 from rigappliance.plan.links import Link, pcie_link
-from rigappliance.plan.times import Split, decode
+from rigappliance.plan.times import decode
 from rigappliance.plan.times_inputs import Machine
 from rigappliance.plan.times_model import Model
+from rigappliance.plan.times_split import Split
 
 KNOWN = shipped()
 # One A100 SXM sends 300 GB/s each way over NVLink 3.

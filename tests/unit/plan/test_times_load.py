@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from rigappliance.plan.arguments import EngineArguments
-from rigappliance.plan.times import Split
 from rigappliance.plan.times_load import capture_sizes, disk_s, load_s, share_apart, silent_s
+from rigappliance.plan.times_split import Split
 from tests.unit.plan.test_times import KNOWN, PP_8, QWEN_72B, SPLITS, TP_8, cores, rig
 
 # As the rig starts: RIG.md.
