@@ -105,7 +105,11 @@ def lost(before: dict[str, Any], but: tuple[str, ...] = ()) -> list[str]:
     for name in ("history", "failures"):
         if name not in but and now[name][: len(before[name])] != before[name]:
             gone.append(name)
-    gone += [name for name in ("checkpoint", "swap") if name not in but and now[name] != before[name]]
+    if "checkpoint" not in but and now["checkpoint"] != before["checkpoint"]:
+        gone.append("checkpoint")
+    # At boot, the swap may come after the start.
+    if "swap" not in but and not set(before["swap"]) <= set(now["swap"]):
+        gone.append("swap")
     if now["state"] and not isinstance(json.loads("\n".join(now["state"])), dict):
         gone.append("state")
     return gone
