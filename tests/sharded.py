@@ -136,6 +136,9 @@ CASES = (
     Case("Llama-3.1-8B-Instruct", 2, 2, stage=0, changes={**MIXTRAL, "rope_scaling": None}, label="as Mixtral"),
     Case("Llama-3.1-8B-Instruct", 2, changes={**PHI3, "rope_scaling": None, "max_position_embeddings": 4096},
          label="as Phi-3"),
+    Case("Llama-3.1-8B-Instruct", 2, changes={**PHI3, "rope_scaling": {"type": "longrope", "short_factor": [1.0] * 32,
+                                                                       "long_factor": [2.0] * 32}},
+         label="as Phi-3 with LongRoPE"),
     Case(BF16, 1, changes={"rope_scaling": {"rope_type": "yarn", "factor": 4.0,
                                             "original_max_position_embeddings": 32768}}, label="YaRN"),
 )  # fmt: skip

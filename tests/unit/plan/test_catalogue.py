@@ -6,6 +6,7 @@ import pytest
 
 from rigappliance.errors import UsageError
 from rigappliance.plan.catalogue import catalogue_names, entries, from_catalogue
+from rigappliance.plan.kvcache import sliding_window
 from rigappliance.plan.sharding import rank_weights
 from rigappliance.plan.tensors import TensorShape
 
@@ -65,3 +66,9 @@ def test_tensors_have_the_names_and_shapes_of_their_tools() -> None:
     assert awq["model.layers.0.mlp.up_proj.qweight"] == TensorShape("I32", (3584, 18944 // 8))
     assert "model.layers.0.self_attn.o_proj.bias" not in awq and "model.layers.0.self_attn.k_proj.bias" in awq
     assert "lm_head.weight" not in from_catalogue("Qwen2.5-0.5B-Instruct").tensors
+
+
+def test_null_is_not_an_absent_key() -> None:
+    """Transformers gives a Mistral without the key a window of its own."""
+    mistral = from_catalogue("Mistral-7B-Instruct-v0.3")
+    assert mistral.config["sliding_window"] is None and sliding_window(mistral) is None

@@ -53,6 +53,21 @@ def test_what_one_request_needs_is_just_enough() -> None:
     assert kv_tokens(RIG, arguments, kv_needed_bytes(RIG, arguments)) >= 4096
 
 
+def test_the_engine_counts_requests_not_blocks() -> None:
+    """A request of 1000 tokens takes 63 blocks of 16: 8 tokens of the last one are no use to it."""
+    arguments = EngineArguments(tensor_parallel=8, max_model_len=1000)
+    blocks = GIB // (16 * 40 * KIB)
+    assert kv_tokens(RIG, arguments, GIB) == int(blocks / 63 * 1000) < blocks * 16
+
+
+def test_a_cpus_blocks_are_larger() -> None:
+    arguments = EngineArguments(max_model_len=128)
+    room = 3 * 128 * 320 * KIB - 1
+    assert kv_tokens(RIG, arguments, room, "cpu") == 2 * 128
+    assert kv_tokens(RIG, arguments, room) == 128 * 3 - 16
+    assert kv_tokens(RIG, replace(arguments, block_tokens=32), room, "cpu") == 128 * 3 - 32
+
+
 def test_no_room_is_no_tokens() -> None:
     assert kv_tokens(RIG, EngineArguments(tensor_parallel=8), -GIB) == 0
 

@@ -14,10 +14,11 @@ from rigappliance.plan.catalogue import from_catalogue
 from rigappliance.plan.sharding import rank_weights, stage_layers, weights_of_ranks
 from rigappliance.plan.sharding.allocator import slack_bytes
 from rigappliance.plan.sharding.marlin import padded_sizes
+from rigappliance.plan.sharding.models import own_kv_heads
 from rigappliance.plan.sharding.parts import ImpossibleLayoutError
 from rigappliance.plan.tensors import CheckpointShape, TensorShape, UnknownShapeError, read_shape
 from tests.checkpoints import write_headers
-from tests.sharded import CASES, FP8_BLOCKS, Case
+from tests.sharded import CASES, FP8_BLOCKS, GPTQ_COLUMNS, Case
 
 RIG = "Qwen2.5-72B-Instruct-GPTQ-Int8"
 SMALL = "Qwen2.5-0.5B-Instruct"
@@ -106,6 +107,28 @@ def test_a_partition_that_does_not_fit_is_refused(layers: int, stages: int, part
 def test_a_layout_that_the_engine_refuses_is_refused(model: str, ranks: int, found: str) -> None:
     with pytest.raises(ImpossibleLayoutError, match=found):
         rank_weights(from_catalogue(model), ranks)
+
+
+@pytest.mark.parametrize(("kv_heads", "ranks"), [(8, 5), (4, 6), (3, 4)])
+def test_kv_heads_are_shared_or_copied_evenly(kv_heads: int, ranks: int) -> None:
+    shape = changed(from_catalogue(RIG), num_key_value_heads=kv_heads)
+    with pytest.raises(ImpossibleLayoutError, match="KV heads"):
+        own_kv_heads(shape, ranks)
+
+
+def test_a_tied_head_is_held_at_both_ends() -> None:
+    first, middle, last = (rank_weights(from_catalogue(SMALL), 1, 3, stage) for stage in range(3))
+    embedding = 151936 * 896 * 2
+    assert first.bytes_under("model.embed_tokens") == embedding == last.bytes_under("model.embed_tokens")
+    assert middle.bytes_under("model.embed_tokens") == 0 == last.bytes_under("lm_head")
+    assert last.bytes_under("model.norm") == 896 * 2 and first.bytes_under("model.norm") == 0
+
+
+def test_one_group_a_column_is_one_row_of_scales_on_every_rank() -> None:
+    held = rank_weights(
+        Case("Qwen2.5-7B-Instruct", changes={"quantization_config": GPTQ_COLUMNS}).shape(), 2
+    ).parameters
+    assert held["model.layers.0.self_attn.o_proj.scales"] == 3584 * 2 == held["model.layers.0.mlp.down_proj.scales"]
 
 
 def test_fp8_blocks_are_not_cut() -> None:
