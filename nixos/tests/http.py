@@ -27,12 +27,22 @@ with case("/health answers 500"):
     ready()
     inject("true")
     tell(pace=0, health=500)
-    named("/health answers 500, completions work", "probes-refused", decision="restarted", evidence="/health answers 500")
+    named(
+        "/health answers 500, completions work",
+        "probes-refused",
+        decision="restarted",
+        evidence="/health answers 500",
+    )
 
 # Before it is ready nothing has proved anything yet: what is not healthy is not handed out.
 with case("/health answers 500 from the start on"):
     begin(health=500)
-    named("/health answers 500 from the start on", "probes-refused", decision="restarted", evidence="/health answers 500")
+    named(
+        "/health answers 500 from the start on",
+        "probes-refused",
+        decision="restarted",
+        evidence="/health answers 500",
+    )
 
 # The core is dead, the server stays and says that all is well.
 with case("/health answers 200 from a dead core"):
