@@ -167,7 +167,9 @@ def offered(declared: RigConfig, file: Path | None, findings: list[Finding]) -> 
     from rigappliance.render.host import own_program
     from rigappliance.render.systemd import arguments
 
-    return fixes_of(findings, (str(own_program()),), tuple(arguments(declared, file)))
+    program = own_program()
+    words = (str(program),) if program.exists() else (sys.executable, "-m", "rigappliance")
+    return fixes_of(findings, words, tuple(arguments(declared, file)))
 
 
 def mend(fixes: tuple[Fix, ...]) -> list[Outcome]:

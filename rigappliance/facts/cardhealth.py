@@ -47,7 +47,7 @@ class CardHealth:
     slowed_by: tuple[str, ...] | None = None
 
 
-def read_health(nvml: Any, handle: Any, root: Path = Path("/")) -> CardHealth:
+def read_health(nvml: Any, handle: Any, root: Path) -> CardHealth:
     """The health of one card. Raises nothing."""
     mode = as_integer(ask(nvml, "nvmlDeviceGetComputeMode", handle))
     persistence = as_integer(ask(nvml, "nvmlDeviceGetPersistenceMode", handle))

@@ -41,6 +41,8 @@ def measure(path: Path, limit_bytes: int = READ_BYTES) -> DiskSpeed:
         with idle(), path.open("rb", buffering=0) as file:
             fd = file.fileno()
             size = min(os.fstat(fd).st_size, limit_bytes)
+            # What was just written stays in memory until it is on the disk.
+            os.fsync(fd)
             os.posix_fadvise(fd, 0, size, os.POSIX_FADV_DONTNEED)
             block, done, began = memoryview(bytearray(BLOCK_BYTES)), 0, time.monotonic()
             while done < size and time.monotonic() - began < TIME_S:

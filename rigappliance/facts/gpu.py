@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rigappliance.facts.cardhealth import CardHealth, read_health
@@ -55,8 +56,11 @@ class GpuFacts:
     peers: PeerFacts | None = None
 
 
-def read_gpu_facts(*, health: bool = False) -> GpuFacts:
-    """The cards of this machine; ``health`` asks for each one's, and for peer access. Raises nothing."""
+def read_gpu_facts(*, health: bool = False, root: Path = Path("/")) -> GpuFacts:
+    """The cards of this machine; ``health`` asks for each one's, and for peer access. Raises nothing.
+
+    ``root`` is where processes have their names.
+    """
     nvml, reason = open_nvml()
     if nvml is None:
         return GpuFacts(reason=reason)
@@ -66,7 +70,7 @@ def read_gpu_facts(*, health: bool = False) -> GpuFacts:
         return GpuFacts(
             driver_version=as_text(ask(nvml, "nvmlSystemGetDriverVersion")),
             cuda_version=f"{cuda // 1000}.{cuda % 1000 // 10}" if isinstance(cuda, int) else None,
-            cards=tuple(read_card(nvml, index, health=health) for index in range(count or 0)),
+            cards=tuple(read_card(nvml, index, health=health, root=root) for index in range(count or 0)),
             reason={None: "the driver does not say how many cards there are", 0: "the driver sees no card"}.get(count),
             peers=read_peers(nvml, open_handles(nvml, count or 0)) if health else None,
         )
@@ -93,7 +97,7 @@ def open_handles(nvml: Any, count: int) -> list[Any]:
     return [handle for handle in handles if handle is not None]
 
 
-def read_card(nvml: Any, index: int, *, health: bool = False) -> CardFacts:
+def read_card(nvml: Any, index: int, *, health: bool, root: Path) -> CardFacts:
     try:
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
     except nvml.NVMLError as error:
@@ -116,7 +120,7 @@ def read_card(nvml: Any, index: int, *, health: bool = False) -> CardFacts:
         bus_id=as_text(getattr(ask(nvml, "nvmlDeviceGetPciInfo", handle), "busId", None)),
         temperature_c=read_temperature_c(nvml, handle),
         power_limit_w=limit_mw / 1000 if limit_mw is not None else None,
-        health=read_health(nvml, handle) if health else None,
+        health=read_health(nvml, handle, root) if health else None,
     )
 
 

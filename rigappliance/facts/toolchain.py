@@ -63,7 +63,7 @@ def read_toolchain(python: Path, environment: Mapping[str, str], *, cuda: bool) 
             include=include,
             c=extension(cc, "c", include, problem, python, environment, directory) if cuda else None,
             cxx=extension(cxx, "cpp", include, problem, python, environment, directory),
-            cuda_link=cuda_link(cc, environment, directory) if cuda else None,
+            cuda_link=cuda_link(cc, environment, directory) if cuda and cc else None,
             nvcc=nvcc,
             ninja=find(environment, "", "ninja"),
             numa_header=has_header(cc, "numa.h", environment, directory),
@@ -144,10 +144,8 @@ def extension(
     return Probe(compiler, problem)
 
 
-def cuda_link(compiler: str | None, environment: Mapping[str, str], directory: Path) -> Probe:
+def cuda_link(compiler: str, environment: Mapping[str, str], directory: Path) -> Probe:
     """Linked only: to run it takes a card, and the stub is there for machines that have none."""
-    if compiler is None:
-        return Probe(None, "there is no compiler on the PATH")
     source = directory / "cuda.c"
     source.write_text(CUDA_SOURCE, encoding="utf-8")
     places = [*libcuda_directories(environment), *CUDA_LIBRARIES]

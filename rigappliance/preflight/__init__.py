@@ -87,7 +87,7 @@ def read_facts(config: RigConfig, *, thorough: bool = False, root: Path = Path("
     host = read_host_facts(config.state_dir.absolute(), root)
     return Facts(
         host=host,
-        gpu=read_gpu_facts(health=thorough)
+        gpu=read_gpu_facts(health=thorough, root=root)
         if cuda
         else GpuFacts(reason="engine.device is cpu: the cards were not asked"),
         model=read_model_facts(config.model.path),

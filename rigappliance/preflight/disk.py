@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rigappliance.facts.diskspeed import DiskSpeed
 
 # Hard disks of the last fifteen years read 80 to 280 MB/s in order (the rig's: 3 to 4 times its 46 MB/s while loading).
+SIZE_LEAST_BYTES = 16 * SIZE_UNITS["MiB"]
 SPEED_LEAST_BYTES_S = 60 * SIZE_UNITS["MB"]
 
 
@@ -19,6 +20,8 @@ def check_speed(speed: DiskSpeed, model: ModelFacts) -> Finding:
     """One sequential read of a shard."""
     if speed.problem:
         return warn("disk.speed", f"{speed.file}: {speed.problem}", "a shard that can be read", "see checkpoint.files")
+    if speed.read_bytes < SIZE_LEAST_BYTES:
+        return ok("disk.speed", f"{format_size(speed.read_bytes)} are too few to time a disk by")
     whole_s = model.file_bytes / speed.bytes_s if speed.bytes_s else 0.0
     found = (
         f"{format_size(int(speed.bytes_s))}/s over {format_size(speed.read_bytes)}: "

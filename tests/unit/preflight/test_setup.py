@@ -22,7 +22,7 @@ from rigappliance.preflight.contents import check_hashes
 from rigappliance.preflight.cpu import Need, check_cpu, needs
 from rigappliance.preflight.disk import check_speed
 from rigappliance.preflight.driver import check_driver
-from rigappliance.preflight.kernelmemory import check_fragmentation, check_overcommit
+from rigappliance.preflight.kernelmemory import check_fragmentation, check_huge_pages, check_overcommit
 from rigappliance.preflight.limits import check_limits, parse
 from rigappliance.preflight.memory import check_memory
 from rigappliance.preflight.memorylimit import check_memory_limit, effective_limit
@@ -45,10 +45,27 @@ RAM = 16222160 * 1024
     ],
 )
 def test_crumbs_are_little_in_large_blocks_both_in_bytes_and_as_a_share(small: int, large: int, severity: str) -> None:
-    kernel = KernelFacts(free_by_order=(small, 0, 0, 0, large))
+    kernel = KernelFacts(free_by_order=(small // 2, 0, 0, small // 2, large))
     finding = check_fragmentation(kernel)
     assert finding.severity == severity
     assert bool(finding.fix) is (severity == "warn")
+
+
+@pytest.mark.parametrize(
+    ("enabled", "defrag", "severity"),
+    [
+        ("always", "always", "warn"),
+        ("always", "madvise", "ok"),
+        ("madvise", "always", "ok"),
+        ("never", "always", "ok"),
+        (None, None, "ok"),
+    ],
+)
+def test_huge_pages_stall_only_where_every_fault_may_wait(
+    enabled: str | None, defrag: str | None, severity: str
+) -> None:
+    kernel = KernelFacts(huge_pages=enabled, huge_pages_defrag=defrag)
+    assert check_huge_pages(kernel).severity == severity
 
 
 @pytest.mark.parametrize(
@@ -202,6 +219,10 @@ def test_speed_of_a_disk(mb_s: int, severity: str) -> None:
     finding = check_speed(DiskSpeed("/m/a", mb_s * 1000**2, 1.0), qwen(file_bytes=77 * GB))
     assert finding.severity == severity
     assert "21 min" in finding.found
+
+
+def test_a_file_of_a_few_bytes_tells_nothing_about_a_disk() -> None:
+    assert "too few" in check_speed(DiskSpeed("/m/a", 10**6, 10.0), qwen(file_bytes=10**6)).found
 
 
 def test_a_shard_that_cannot_be_read_has_no_speed() -> None:
