@@ -159,18 +159,19 @@ def main() -> int:
             continue
         done = run(case, chosen.engine_python)
         outcomes.append(done)
+        parts = {name: round(size / MIB) for name, size in done.parts_bytes.items()}
+        memory = f"{format_size(done.memory_planned_bytes, 2)} planned, {format_size(done.memory_measured_bytes, 2)}"
         print(
             f"{number} {done.case}: {done.tokens_planned} tokens planned, {done.tokens_logged} logged; "
-            f"{format_size(done.memory_planned_bytes, 2)} planned, {format_size(done.memory_measured_bytes, 2)} measured"
-            f" { {name: round(size / MIB) for name, size in done.parts_bytes.items()} }",
+            f"memory {memory} measured {parts}",
             flush=True,
         )
     tokens = max(abs(each.tokens_error) for each in outcomes)
-    memory = max(abs(each.memory_error) for each in outcomes)
+    sizes = max(abs(each.memory_error) for each in outcomes)
     rows = [(each.case, f"tokens {each.tokens_error:+.2%}, memory {each.memory_error:+.1%}") for each in outcomes]
-    rows += [("largest error of tokens", f"{tokens:.2%}"), ("largest error of memory", f"{memory:.1%}")]
+    rows += [("largest error of tokens", f"{tokens:.2%}"), ("largest error of memory", f"{sizes:.1%}")]
     cases = [{**vars(each), "tokens_error": each.tokens_error, "memory_error": each.memory_error} for each in outcomes]
-    finish("plan_accuracy", chosen.output, {"tokens_error": tokens, "memory_error": memory, "cases": cases}, rows)
+    finish("plan_accuracy", chosen.output, {"tokens_error": tokens, "memory_error": sizes, "cases": cases}, rows)
     return 0
 
 
