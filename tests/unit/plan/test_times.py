@@ -157,6 +157,41 @@ def test_a_mixture_reads_less_for_a_token_and_computes_less_for_a_prompt() -> No
     assert sparse_s < 0.4 * dense_s
 
 
+def test_each_stage_waits_for_a_turn_more_and_launches_its_own_layers_alone() -> None:
+    """Nine processes on two cores: 3.5 before each in the queue, 4 ms each, three times and once more a stage."""
+    for stages in (1, 2, 4, 8):
+        split = Split(8 // stages, stages)
+        assert split.ranks == 8
+        full, pieces = (
+            decode(QWEN_72B, rig(), replace(split, graphs=graphs), 1, KNOWN).parts["CPU cores"]
+            for graphs in ("full", "piecewise")
+        )
+        work = 2e-3 * (8 / 2 / 0.45 - 1)
+        assert full == pytest.approx(work + (2 + stages) * 3.5 * 4e-3)
+        assert pieces - full == pytest.approx(80 / stages * 83e-6 * (8 / 2 / 0.45 - 1))
+
+
+def test_what_stages_hand_over_is_shared_by_their_ranks() -> None:
+    """Four ranks send a quarter of hidden state and residual each, and then exchange what they got."""
+    fast = cores(rig(1), 16)
+    tokens = 512
+    wide, narrow = (
+        moving_s(prefill(QWEN_72B, fast, Split(4, stages), tokens, tokens, KNOWN).parts) for stages in (2, 1)
+    )
+    # Of each share a slice of 1 MiB lies in host memory before it is read.
+    sent_s = (tokens * 8192 * 2 * 2 / 4 + 1024**2) / (0.72 * 250e6)
+    assert wide - narrow == pytest.approx(sent_s + 3 * sent_s, rel=0.01)
+
+
+def test_a_long_prompt_costs_attention_besides_its_matrices() -> None:
+    fast = cores(rig(4, 16), 16)
+    short, long = (
+        prefill(QWEN_72B, fast, PP_8, tokens, tokens, KNOWN).parts["compute"] / tokens for tokens in (2048, 32768)
+    )
+    # Scores and values: 4 operations for each of half the tokens before, in 64 heads of 128 and 80 layers.
+    assert long - short == pytest.approx(4 * 8192 * 80 * (32768 - 2048) / 2 / (0.75 * 25.5e12), rel=0.01)
+
+
 def test_slow_cores_take_longer_for_what_each_worker_does() -> None:
     old = decode(QWEN_72B, rig(), TP_8, 1, KNOWN).parts["CPU cores"]
     fast = decode(QWEN_72B, replace(rig(), core_speed=1.0), TP_8, 1, KNOWN).parts["CPU cores"]
