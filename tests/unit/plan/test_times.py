@@ -13,7 +13,6 @@ from rigappliance.plan.links import pcie_link
 from rigappliance.plan.sharding.parts import ImpossibleLayoutError
 from rigappliance.plan.times import decode, prefill
 from rigappliance.plan.times_inputs import Machine
-from rigappliance.plan.times_log import SHORT_QUESTION, Requests, logged
 from rigappliance.plan.times_model import Model
 from rigappliance.plan.times_split import Split
 
@@ -37,48 +36,6 @@ def rig(generation: int = 2, width: int = 1) -> Machine:
 def test_the_rig_writes_as_fast_as_was_measured_whatever_its_risers_generation(generation: int) -> None:
     """4 to 5 tok/s, give or take a quarter; no coefficient is fitted to it, one was estimated knowing it."""
     assert 0.75 * 4 <= decode(QWEN_72B, rig(generation), AS_MEASURED, 1, KNOWN).tokens_s <= 1.25 * 5
-
-
-@pytest.mark.parametrize("generation", [1, 2, 3])
-def test_the_rigs_log_averages_prompts_as_was_measured(generation: int) -> None:
-    """About 4 tok/s of prompt, which a short question of 40 tokens is on the one line of ten seconds that counts it."""
-    line = logged(QWEN_72B, rig(generation), AS_MEASURED, SHORT_QUESTION, 2048, KNOWN)
-    assert line.prompt_tokens_s == pytest.approx(4, rel=0.25)
-    # Of those ten seconds some went to reading.
-    writing = decode(QWEN_72B, rig(generation), AS_MEASURED, 1, KNOWN, 104).tokens_s
-    assert 0.7 * writing < line.generation_tokens_s < writing
-
-
-def test_launching_kernels_one_by_one_costs_two_cores_more_than_many() -> None:
-    def step_s(machine: Machine, split: Split) -> float:
-        return 1 / decode(QWEN_72B, machine, split, 1, KNOWN).tokens_s
-
-    splits = [replace(TP_8, graphs=graphs) for graphs in ("full", "piecewise", "none")]
-    on_two = [step_s(rig(), split) for split in splits]
-    assert on_two == sorted(on_two) and len(set(on_two)) == 3
-    # 80 layers of 83 µs, by eight workers on two cores of 45 % speed, less what a fast core hides.
-    assert on_two[1] - on_two[0] == pytest.approx(80 * 83e-6 * (8 / 2 / 0.45 - 1))
-    assert len({step_s(cores(rig(), 16), split) for split in splits}) == 1
-
-
-def test_the_log_says_how_long_a_prompt_is_and_not_how_fast_it_is_read() -> None:
-    slow, fast = rig(1), rig(4, 16)
-    long = Requests(prompt_tokens=80, answer_tokens=128)
-    assert prefill(QWEN_72B, fast, TP_8, 80, 2048, KNOWN).tokens_s > 3 * (
-        prefill(QWEN_72B, slow, TP_8, 80, 2048, KNOWN).tokens_s
-    )
-    for machine in (slow, fast):
-        assert logged(QWEN_72B, machine, TP_8, long, 2048, KNOWN).prompt_tokens_s == pytest.approx(8.0)
-
-
-def test_requests_that_are_short_against_the_logs_window_fill_it() -> None:
-    many = cores(rig(4, 16), 64)
-    one_word = Requests(prompt_tokens=40, answer_tokens=1)
-    line = logged(QWEN_72B, many, TP_8, one_word, 2048, KNOWN)
-    request_s = 40 / prefill(QWEN_72B, many, TP_8, 40, 2048, KNOWN).tokens_s
-    request_s += 1 / decode(QWEN_72B, many, TP_8, 1, KNOWN, 40).tokens_s
-    assert line.prompt_tokens_s == pytest.approx(40 / request_s)
-    assert line.prompt_tokens_s > 40
 
 
 def cores(machine: Machine, count: int) -> Machine:
@@ -157,20 +114,6 @@ def test_a_mixture_reads_less_for_a_token_and_computes_less_for_a_prompt() -> No
     assert sparse_s < 0.4 * dense_s
 
 
-def test_each_stage_waits_for_a_turn_more_and_launches_its_own_layers_alone() -> None:
-    """Nine processes on two cores: 3.5 before each in the queue, 4 ms each, three times and once more a stage."""
-    for stages in (1, 2, 4, 8):
-        split = Split(8 // stages, stages)
-        assert split.ranks == 8
-        full, pieces = (
-            decode(QWEN_72B, rig(), replace(split, graphs=graphs), 1, KNOWN).parts["CPU cores"]
-            for graphs in ("full", "piecewise")
-        )
-        work = 2e-3 * (8 / 2 / 0.45 - 1)
-        assert full == pytest.approx(work + (2 + stages) * 3.5 * 4e-3)
-        assert pieces - full == pytest.approx(80 / stages * 83e-6 * (8 / 2 / 0.45 - 1))
-
-
 def test_what_stages_hand_over_is_shared_by_their_ranks() -> None:
     """Four ranks send a quarter of hidden state and residual each, and then exchange what they got."""
     fast = cores(rig(1), 16)
@@ -190,12 +133,6 @@ def test_a_long_prompt_costs_attention_besides_its_matrices() -> None:
     )
     # Scores and values: 4 operations for each of half the tokens before, in 64 heads of 128 and 80 layers.
     assert long - short == pytest.approx(4 * 8192 * 80 * (32768 - 2048) / 2 / (0.75 * 25.5e12), rel=0.01)
-
-
-def test_slow_cores_take_longer_for_what_each_worker_does() -> None:
-    old = decode(QWEN_72B, rig(), TP_8, 1, KNOWN).parts["CPU cores"]
-    fast = decode(QWEN_72B, replace(rig(), core_speed=1.0), TP_8, 1, KNOWN).parts["CPU cores"]
-    assert old - fast == pytest.approx(8 / 2 * 2e-3 * (1 / KNOWN.number("times.core_speed_old") - 1))
 
 
 def test_stages_work_on_the_pieces_of_a_prompt_at_the_same_time() -> None:
