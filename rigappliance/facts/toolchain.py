@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 TIMEOUT_S = 60.0
@@ -52,22 +52,34 @@ class ToolchainFacts:
     numa_header: bool = False
 
 
-def read_toolchain(python: Path, environment: Mapping[str, str], *, cuda: bool) -> ToolchainFacts:
-    """Compile the probes, in a second or two, in a directory that is removed again. Raises nothing."""
+def read_toolchain(
+    python: Path, environment: Mapping[str, str], *, cuda: bool, place: Path | None = None
+) -> ToolchainFacts:
+    """Compile the probes, in a second or two, in a directory below ``place`` that is removed again. Raises nothing.
+
+    ``place`` is where the engine will load its own kernels from: the directory
+    for temporary files, the default, may be mounted without the right to execute.
+    """
     include, problem = python_include(python, environment)
     cc, cxx = find(environment, "CC", "gcc", "clang"), find(environment, "CXX", "g++", "clang++")
-    nvcc = find(environment, "", "nvcc") or cuda_nvcc(environment)
-    with tempfile.TemporaryDirectory(prefix="rigappliance-probe-") as name:
-        directory = Path(name)
-        return ToolchainFacts(
-            include=include,
-            c=extension(cc, "c", include, problem, python, environment, directory) if cuda else None,
-            cxx=extension(cxx, "cpp", include, problem, python, environment, directory),
-            cuda_link=cuda_link(cc, environment, directory) if cuda and cc else None,
-            nvcc=nvcc,
-            ninja=find(environment, "", "ninja"),
-            numa_header=has_header(cc, "numa.h", environment, directory),
-        )
+    found = ToolchainFacts(
+        include=include,
+        nvcc=find(environment, "", "nvcc") or cuda_nvcc(environment),
+        ninja=find(environment, "", "ninja"),
+    )
+    try:
+        with tempfile.TemporaryDirectory(prefix="rigappliance-probe-", dir=place) as name:
+            directory = Path(name)
+            return replace(
+                found,
+                c=extension(cc, "c", include, problem, python, environment, directory) if cuda else None,
+                cxx=extension(cxx, "cpp", include, problem, python, environment, directory),
+                cuda_link=cuda_link(cc, environment, directory) if cuda and cc else None,
+                numa_header=has_header(cc, "numa.h", environment, directory),
+            )
+    except OSError as error:
+        untried = Probe(cxx, f"nothing can be written to {error.filename}: {error.strerror}", tried=False)
+        return replace(found, c=untried if cuda else None, cxx=untried)
 
 
 def find(environment: Mapping[str, str], variable: str, *names: str) -> str | None:

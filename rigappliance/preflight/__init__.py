@@ -108,7 +108,12 @@ def probe_toolchain(config: RigConfig, root: Path = Path("/")) -> ToolchainFacts
         return None
     # As the service's engine gets them: on NixOS the compilers are in its unit and not in this shell.
     environment = {**os.environ, **unit_environment(root), **config.engine.environment}
-    return read_toolchain(config.engine.python.absolute(), environment, cuda=config.engine.device == "cuda")
+    return read_toolchain(
+        config.engine.python.absolute(),
+        environment,
+        cuda=config.engine.device == "cuda",
+        place=config.state_dir if os.access(config.state_dir, os.W_OK | os.X_OK) else None,
+    )
 
 
 def run_checks(config: RigConfig, facts: Facts | None = None, *, thorough: bool = False) -> list[Finding]:

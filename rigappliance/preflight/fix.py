@@ -16,10 +16,11 @@ TAIL_CHARACTERS = 400
 
 @dataclass(frozen=True)
 class Fix:
-    """One command, and the finding that it is for."""
+    """One command, and the finding that it is for. ``ours``: a verb of this program, which tells its progress."""
 
     check: str
     argv: tuple[str, ...]
+    ours: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,9 @@ def fixes_of(findings: Iterable[Finding], program: tuple[str, ...], arguments: t
         if finding.severity == "ok":
             continue
         for words in finding.fix:
-            argv = (*program, *words[1:], *arguments) if words[0] == "rigappliance" else words
-            found.setdefault(argv, Fix(finding.check, argv))
+            ours = words[0] == "rigappliance"
+            argv = (*program, *words[1:], *arguments) if ours else words
+            found.setdefault(argv, Fix(finding.check, argv, ours))
     return tuple(found.values())
 
 
@@ -65,8 +67,16 @@ def apply(fix: Fix) -> Outcome:
     """Run the command to its end. Raises nothing: what fails shows when everything is checked again."""
     try:
         done = subprocess.run(
-            fix.argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+            fix.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            # To make a swap file can take half an hour, of which it tells while it goes on.
+            stderr=None if fix.ours else subprocess.PIPE,
+            text=True,
+            errors="replace",
+            check=False,
         )
     except OSError as error:
         return Outcome(fix, None, f"{fix.argv[0]}: {error.strerror}")
-    return Outcome(fix, done.returncode, (done.stderr.strip() or done.stdout.strip())[-TAIL_CHARACTERS:])
+    said = (done.stderr or "").strip() or done.stdout.strip()
+    return Outcome(fix, done.returncode, said[-TAIL_CHARACTERS:])

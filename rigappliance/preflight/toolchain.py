@@ -33,7 +33,7 @@ def check_probe(check: str, whose: str, variable: str, probe: Probe, *, needed: 
         return ok(check, f"{probe.program} compiles a module that the engine's Python loads")
     expected = f"a compiler that makes {whose} run-time kernels"
     if not probe.tried:
-        remedy = "see what `import sysconfig` says in the interpreter of engine.python"
+        remedy = "see what `import sysconfig` says in the interpreter of engine.python, and whether the disk is full"
         return warn(check, f"no probe was compiled: {probe.problem}", expected, remedy)
     where = f"{probe.program}: " if probe.program and probe.program not in probe.problem else ""
     if probe.program is None:

@@ -79,6 +79,18 @@ def test_nothing_is_left_in_the_temporary_directory(tmp_path: Path, monkeypatch:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_probe_lies_where_the_engine_will_load_its_own(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    compiler = program(tmp_path / "g++", f'echo "$1" >> {seen}; exit 1')
+    (tmp_path / "state").mkdir()
+    read_toolchain(PYTHON, {**BARE, "CXX": compiler}, cuda=False, place=tmp_path / "state")
+    facts = read_toolchain(PYTHON, {**BARE, "CXX": compiler}, cuda=True, place=tmp_path / "gone")
+    assert facts.cxx
+    assert not facts.cxx.tried
+    assert seen.read_text().startswith(f"{tmp_path}/state/")
+    assert list((tmp_path / "state").iterdir()) == []
+
+
 def test_of_many_lines_the_one_that_says_why() -> None:
     text = "In file included from a.c:1:\na.c:2:3: warning: odd\na.c:4:5: fatal error: Python.h: No such file\nended.\n"
     assert first_error(text) == "a.c:4:5: fatal error: Python.h: No such file"

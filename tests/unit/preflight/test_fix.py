@@ -32,7 +32,15 @@ def test_each_command_once_in_the_order_of_the_findings() -> None:
 
 def test_a_verb_of_ours_is_run_with_this_program_and_this_configuration() -> None:
     fixes = fixes_of([finding(("rigappliance", "swap", "on"))], ("/opt/bin/rigappliance",), ("--config", "/r.toml"))
-    assert fixes[0].argv == ("/opt/bin/rigappliance", "swap", "on", "--config", "/r.toml")
+    assert fixes == (
+        Fix("memory.swappiness", ("/opt/bin/rigappliance", "swap", "on", "--config", "/r.toml"), ours=True),
+    )
+
+
+def test_a_verb_of_ours_tells_its_progress_where_everybody_sees_it(capfd: pytest.CaptureFixture[str]) -> None:
+    outcome = apply(Fix("a.b", ("sh", "-c", "echo 40 percent >&2; echo made"), ours=True))
+    assert outcome.said == "made"
+    assert capfd.readouterr().err == "40 percent\n"
 
 
 def test_only_root_may_mend() -> None:

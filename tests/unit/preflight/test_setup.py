@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import tomllib
 
 import pytest
 
@@ -19,7 +20,7 @@ from rigappliance.facts.swapareas import SwapPieces
 from rigappliance.facts.toolchain import Probe, ToolchainFacts
 from rigappliance.preflight.clock import check_clock
 from rigappliance.preflight.contents import check_hashes
-from rigappliance.preflight.cpu import Need, check_cpu, needs
+from rigappliance.preflight.cpu import DATA, Need, check_cpu, needs
 from rigappliance.preflight.disk import check_speed
 from rigappliance.preflight.driver import check_driver
 from rigappliance.preflight.kernelmemory import check_fragmentation, check_huge_pages, check_overcommit
@@ -167,6 +168,11 @@ def test_a_group_may_round_but_not_take_away(share: float, severity: str) -> Non
     assert severity == "ok" or "systemctl set-property system.slice MemoryMax" in finding.remedy
 
 
+@pytest.mark.parametrize(("systemd", "severity"), [(True, "warn"), (False, "ok")])
+def test_control_groups_of_version_1_matter_where_systemd_makes_the_unit(systemd: bool, severity: str) -> None:
+    assert check_memory_limit(config(), host(), MemoryLimitFacts(1, systemd)).severity == severity
+
+
 def test_the_smaller_of_the_two_limits_is_in_force() -> None:
     assert effective_limit(MemoryLimitFacts(own_bytes=5, unit_bytes=3)) == 3
     assert effective_limit(MemoryLimitFacts(own_bytes=5)) == 5
@@ -211,7 +217,15 @@ def test_a_library_that_the_engine_can_do_without_is_no_failure() -> None:
     finding = check_cpu(config(), CpuFacts("Pentium", ("lm",), 2, 2), [Need("avx", "some.so", ("cuda",), "avoids")])
     assert (finding.severity, finding.found) == ("warn", "Pentium has no avx")
     assert "some.so" in finding.expected
+
+
+def test_every_need_of_the_table_has_its_source() -> None:
     assert {need.effect for need in needs()} <= {"dies", "avoids"}
+    entries = tomllib.loads(DATA.read_text(encoding="utf-8"))["need"]
+    assert entries
+    for entry in entries:
+        assert set(entry) == {"feature", "library", "devices", "effect", "source", "date"}
+        assert set(entry["devices"]) <= {"cuda", "cpu"}
 
 
 @pytest.mark.parametrize(("mb_s", "severity"), [(60, "ok"), (59, "warn")])
