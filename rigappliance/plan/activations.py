@@ -1,4 +1,4 @@
-"""Memory of tensors that come and go: the profile run's peak, the sampler's, and what the captured graphs keep.
+"""Memory beside the weights: the profile run's peak, what the sampler keeps and takes, and the captured graphs.
 
 Sources: v1/worker/gpu/model_runner.py (profile_run), the model classes' forward functions, v1/worker/gpu/sample.
 """
@@ -67,6 +67,15 @@ def logits_bytes(shape: CheckpointShape, arguments: EngineArguments) -> int:
 def sampling_bytes(shape: CheckpointShape, arguments: EngineArguments) -> int:
     """The most that sampling takes beyond the logits, when every request asks for it. Nobody budgets it."""
     return rows(arguments) * shape.vocab_size * SAMPLER_BYTES
+
+
+def request_state_bytes(shape: CheckpointShape, arguments: EngineArguments) -> int:
+    """What the sampler keeps of each request: a count of every token so far, and a bit for those of the prompt.
+
+    It is there from the start (v1/worker/gpu/sample/penalties.py), whether anyone asks for penalties or not.
+    """
+    words = -(-shape.vocab_size // 32)
+    return arguments.max_num_seqs * (shape.vocab_size + words) * 4
 
 
 def capture_sizes(arguments: EngineArguments) -> tuple[int, ...]:

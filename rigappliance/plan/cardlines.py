@@ -8,7 +8,14 @@ from math import ceil
 
 from rigappliance.errors import PreflightError
 from rigappliance.facts.gpu import CardFacts
-from rigappliance.plan.activations import activation_bytes, graph_count, graphs_bytes, rows, sampling_bytes
+from rigappliance.plan.activations import (
+    activation_bytes,
+    graph_count,
+    graphs_bytes,
+    request_state_bytes,
+    rows,
+    sampling_bytes,
+)
 from rigappliance.plan.arguments import EngineArguments
 from rigappliance.plan.coefficients import Coefficients, shipped
 from rigappliance.plan.ledger import Line
@@ -97,6 +104,7 @@ class RankMemory:
             Line("weights", kept, "derived", note),
             Line("marlin-workspace", self.marlin_bytes, "derived"),
             Line("non-torch", self.numbers.size_bytes("vram.non_torch"), "measured", "kernels and their workspaces"),
+            Line("request-state", self.request_state_bytes, "derived", f"of {self.arguments.max_num_seqs} requests"),
             Line(
                 "activations",
                 self.activations_bytes,
@@ -106,6 +114,13 @@ class RankMemory:
             Line("allocator-slack", self.weights.slack_bytes, "derived", "segments not full, holes of dropped tensors"),
             Line("graphs", graphs_bytes(self.arguments, self.numbers), "measured", f"{graphs} captured"),
         )
+
+    @property
+    def request_state_bytes(self) -> int:
+        try:
+            return request_state_bytes(self.shape, self.arguments) if self.last_stage else 0
+        except UnknownShapeError:
+            return 0
 
     @property
     def activations_bytes(self) -> int:

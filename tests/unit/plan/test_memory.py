@@ -55,7 +55,7 @@ def test_the_ledger_holds_every_line_once_and_in_order() -> None:
     ledgers = card_ledgers(SEED, RIG, [CARD] * 8)
     assert [ledger.owner for ledger in ledgers] == [f"card {index}" for index in range(8)]
     assert [one.name for one in ledgers[0].lines] == [
-        "driver", "cuda-context", "nccl", "weights", "marlin-workspace", "non-torch", "activations",
+        "driver", "cuda-context", "nccl", "weights", "marlin-workspace", "non-torch", "request-state", "activations",
         "allocator-slack", "graphs", "kv-cache", "sampling",
     ]  # fmt: skip
 
@@ -203,6 +203,14 @@ def test_sampling_beyond_the_profile_is_on_the_card_but_not_in_the_budget() -> N
     peak = line(many.ledger, "activations")
     assert line(many.ledger, "sampling") == sampling_bytes(SEED, replace(RIG, max_num_seqs=512)) - peak > 0
     assert "sampling" not in {one.name for one in many.budget.lines}
+
+
+def test_the_sampler_keeps_a_count_of_every_token_for_every_request() -> None:
+    one = line(planned(max_num_seqs=1).cards[0].ledger, "request-state")
+    assert one == 152064 * 4 + 152064 // 32 * 4
+    assert line(planned(max_num_seqs=256).cards[0].ledger, "request-state") == 256 * one > 150 * MIB
+    stages = planned(tensor_parallel=1, pipeline_parallel=8).cards
+    assert [line(card.ledger, "request-state") > 0 for card in stages] == [False] * 7 + [True]
 
 
 def test_the_shipped_numbers_are_bytes() -> None:
