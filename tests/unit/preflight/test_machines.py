@@ -43,6 +43,7 @@ def test_what_is_wrong_is_found_and_nothing_else(name: str, bench: Open) -> None
     findings = machine.findings()
     told = "\n".join(f"{f.severity} {f.check}: {f.found}" for f in findings if f.severity != "ok")
     assert wrong(findings) == machine.tree["expected"], told
+    assert [" ".join(words) for f in findings for words in f.fix] == machine.tree.get("fixes", [])
     for words in machine.tree.get("said", []):
         assert words in told
     for finding in findings:

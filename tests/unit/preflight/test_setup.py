@@ -131,6 +131,10 @@ def test_shared_memory_for_rings_and_for_nccl(total: int, free: int, ranks: int,
     assert check_shared_memory(declared, SharedMemoryFacts(total, free)).severity == severity
 
 
+def test_ranks_on_the_cpu_do_without_nccl() -> None:
+    assert check_shared_memory(cpu_config(tensor_parallel=2), SharedMemoryFacts(GIB - 1, GIB - 1)).severity == "ok"
+
+
 @pytest.mark.parametrize(
     ("nofile", "memlock", "expected"),
     [
