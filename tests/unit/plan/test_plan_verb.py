@@ -31,15 +31,16 @@ def plan(*arguments: str, directory: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def seed(tmp_path: Path) -> Path:
-    """The rig's file, but for its utilisation."""
+    """The rig's files. The engine of the measurements captured its graphs in pieces: level 1 of today's."""
     (tmp_path / "higher.toml").write_text("[engine]\ngpu_memory_utilization = 0.9\n")
+    (tmp_path / "seed.toml").write_text("[engine]\noptimization_level = 1\n")
     (tmp_path / "rig.toml").write_text("")
     return tmp_path
 
 
 def test_the_seeds_rig_beside_what_was_measured_on_it(seed: Path) -> None:
-    """RIG.md's measurements; times within a quarter."""
-    found = plan("-c", "rig.toml", "--machine", "rig", directory=seed)
+    """28 min, 15 to 20 min, 4 to 5 tokens/s, about 9 GB a card; times within a quarter."""
+    found = plan("-c", "seed.toml", "--machine", "rig", directory=seed)
     assert (found["verdict"], found["reasons"]) == ("fits", [])
     assert found["kv_tokens"] >= 4096 and found["requests"] == 1
     lines = {line["name"]: line["size_bytes"] for line in found["cards"][0]["ledger"]["lines"]}
@@ -48,7 +49,14 @@ def test_the_seeds_rig_beside_what_was_measured_on_it(seed: Path) -> None:
         assert 7.5e9 <= phase["ram_bytes"] <= 13e9 and 11e9 <= phase["swap_bytes"] <= 15e9
     layout = found["layout"]
     assert layout["load_s"] == pytest.approx(28 * 60, rel=0.25)
-    assert layout["decode_tokens_s"]["1"] == pytest.approx(4.5, rel=0.25)
+    assert 0.75 * 15 * 60 <= layout["silent_s"] <= 1.25 * 20 * 60
+    assert 0.75 * 4 <= layout["decode_tokens_s"]["1"] <= 1.25 * 5
+
+
+def test_the_rigs_profile_fits_as_it_is(seed: Path) -> None:
+    found = plan("-c", "rig.toml", "--machine", "rig", directory=seed)
+    assert (found["verdict"], found["reasons"]) == ("fits", [])
+    assert found["kv_tokens"] >= 4096
 
 
 def test_at_0_90_it_is_not_called_safe_and_the_line_is_named(seed: Path) -> None:
