@@ -24,6 +24,14 @@ PyMODINIT_FUNC PyInit_rigprobe(void) { return PyModule_Create(&module); }
 CUDA_SOURCE = "int cuInit(unsigned int);\nint probe(void) { return cuInit(0); }\n"
 INCLUDE = "import sysconfig; print(sysconfig.get_path('include'))"
 LOAD = "import sys; sys.path.insert(0, sys.argv[1]); import rigprobe; print('loaded')"
+NUMA = """import ctypes
+try:
+    ctypes.CDLL('libnuma.so.1')
+except OSError:
+    print('missing')
+else:
+    print('loaded')
+"""
 CUDA_LIBRARIES = ("/usr/local/cuda/lib64/stubs", "/usr/local/cuda/lib64")
 
 
@@ -41,7 +49,10 @@ class Probe:
 
 @dataclass(frozen=True)
 class ToolchainFacts:
-    """``include``: Python's headers as the engine's interpreter tells them. ``None`` probes were not made."""
+    """``include``: Python's headers as the engine's interpreter tells them. ``None`` probes were not made.
+
+    ``numa``: whether that interpreter can load libnuma, ``None`` where it does not answer.
+    """
 
     include: str | None = None
     c: Probe | None = None
@@ -49,7 +60,7 @@ class ToolchainFacts:
     cuda_link: Probe | None = None
     nvcc: str | None = None
     ninja: str | None = None
-    numa_header: bool = False
+    numa: bool | None = None
 
 
 def read_toolchain(
@@ -66,6 +77,7 @@ def read_toolchain(
         include=include,
         nvcc=find(environment, "", "nvcc") or cuda_nvcc(environment),
         ninja=find(environment, "", "ninja"),
+        numa=loads_numa(python, environment),
     )
     try:
         with tempfile.TemporaryDirectory(prefix="rigappliance-probe-", dir=place) as name:
@@ -75,7 +87,6 @@ def read_toolchain(
                 c=extension(cc, "c", include, problem, python, environment, directory) if cuda else None,
                 cxx=extension(cxx, "cpp", include, problem, python, environment, directory),
                 cuda_link=cuda_link(cc, environment, directory) if cuda and cc else None,
-                numa_header=has_header(cc, "numa.h", environment, directory),
             )
     except OSError as error:
         untried = Probe(cxx, f"nothing can be written to {error.filename}: {error.strerror}", tried=False)
@@ -176,9 +187,6 @@ def libcuda_directories(environment: Mapping[str, str]) -> list[str]:
     return [*(str(Path(file).parent) for file in known), *declared]
 
 
-def has_header(compiler: str | None, name: str, environment: Mapping[str, str], directory: Path) -> bool:
-    if compiler is None:
-        return False
-    source = directory / "header.c"
-    source.write_text(f"#include <{name}>\n", encoding="utf-8")
-    return run([compiler, "-E", str(source), "-o", os.devnull], environment)[1] is None
+def loads_numa(python: Path, environment: Mapping[str, str]) -> bool | None:
+    answer, _ = run([str(python), "-I", "-c", NUMA], environment)
+    return {"loaded": True, "missing": False}.get(answer)

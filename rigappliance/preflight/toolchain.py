@@ -24,6 +24,8 @@ def check_toolchain(config: RigConfig, facts: ToolchainFacts) -> list[Finding]:
     if facts.cuda_link:
         findings.append(check_cuda_link(facts.cuda_link))
         findings.append(check_nvcc(facts))
+    if facts.numa is not None:
+        findings.append(check_numa(config, present=facts.numa))
     return findings
 
 
@@ -63,3 +65,17 @@ def check_nvcc(facts: ToolchainFacts) -> Finding:
     if missing:
         return ok("toolchain.nvcc", f"no {' and no '.join(missing)}: the engine does without FlashInfer's own kernels")
     return ok("toolchain.nvcc", f"{facts.nvcc}")
+
+
+def check_numa(config: RigConfig, *, present: bool) -> Finding:
+    """The kernels of the CPU build are linked with libnuma; those for cards can do without."""
+    if present:
+        return ok("toolchain.numa", "the engine's Python loads libnuma.so.1")
+    if config.engine.device == "cuda":
+        return ok("toolchain.numa", "no libnuma.so.1: an engine for cards does without")
+    return fail(
+        "toolchain.numa",
+        "the engine's Python finds no libnuma.so.1",
+        "the library that the CPU build's kernels are linked with",
+        "install it; on Debian and Ubuntu: `apt-get install libnuma1`",
+    )

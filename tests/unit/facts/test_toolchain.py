@@ -58,6 +58,15 @@ def test_an_interpreter_that_says_nothing_leaves_nothing_to_try(tmp_path: Path) 
     assert python_include(tmp_path / "gone", BARE)[1] == f"{tmp_path}/gone: No such file or directory"
 
 
+def test_libnuma_is_loaded_by_the_engines_interpreter(tmp_path: Path) -> None:
+    assert read_toolchain(Path(program(tmp_path / "python", "exit 0")), BARE, cuda=False).numa is None
+    for answer, expected in (("loaded", True), ("missing", False)):
+        python = Path(program(tmp_path / "python", f"echo {answer}"))
+        assert read_toolchain(python, BARE, cuda=False).numa is expected
+    # What is asked is right as well: this interpreter answers one of the two.
+    assert read_toolchain(PYTHON, BARE, cuda=False).numa in (True, False)
+
+
 def test_a_libcuda_that_lacks_the_functions_is_no_libcuda(tmp_path: Path) -> None:
     gcc = shutil.which("gcc", path=BARE["PATH"])
     assert gcc, "this test needs a C compiler"

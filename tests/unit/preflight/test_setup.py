@@ -234,7 +234,7 @@ def test_every_need_of_the_table_has_its_source() -> None:
 
 @pytest.mark.parametrize(("mb_s", "severity"), [(60, "ok"), (59, "warn")])
 def test_speed_of_a_disk(mb_s: int, severity: str) -> None:
-    finding = check_speed(DiskSpeed("/m/a", mb_s * 1000**2, 1.0), qwen(file_bytes=77 * GB))
+    finding = check_speed(DiskSpeed("/m/a", mb_s * 1000**2, 1.0), qwen(file_bytes=77 * GB, tensor_bytes=GB))
     assert finding.severity == severity
     assert "21 min" in finding.found
 
@@ -267,9 +267,29 @@ def test_a_cpu_engine_needs_a_cxx_compiler_and_one_for_cards_can_do_without() ->
     assert (finding.severity, finding.found) == ("warn", "/usr/bin/g++: cannot execute cc1plus")
 
 
+@pytest.mark.parametrize(
+    ("probe", "words"),
+    [
+        (Probe(None, "there is no compiler on the PATH"), "install one, or set CC"),
+        (Probe("/bin/gcc", "a.c:1:10: fatal error: Python.h: No such file"), "install the headers"),
+        (Probe("/bin/gcc", "cannot find 'ld'"), "make /bin/gcc work"),
+    ],
+)
+def test_what_is_missing_is_what_is_to_be_installed(probe: Probe, words: str) -> None:
+    assert of(check_toolchain(config(), ToolchainFacts(c=probe)), "toolchain.c").remedy.startswith(words)
+
+
 def test_an_interpreter_that_does_not_answer_is_no_proof_against_the_compiler() -> None:
     facts = ToolchainFacts(c=Probe("/usr/bin/gcc", "it crashed", tried=False))
     assert of(check_toolchain(config(), facts), "toolchain.c").severity == "warn"
+
+
+@pytest.mark.parametrize(
+    ("device", "numa", "severity"), [("cpu", True, "ok"), ("cpu", False, "fail"), ("cuda", False, "ok")]
+)
+def test_the_cpu_build_is_linked_with_libnuma(device: str, numa: bool, severity: str) -> None:
+    declared = cpu_config() if device == "cpu" else config()
+    assert of(check_toolchain(declared, ToolchainFacts(numa=numa)), "toolchain.numa").severity == severity
 
 
 def test_without_nvcc_the_engine_still_runs() -> None:
