@@ -27,6 +27,8 @@ from rigappliance.units import format_size
 
 # Multiprocessors of the largest card; Marlin's locks are too small for the number to matter.
 MULTIPROCESSORS = 192
+# A card on which less is used is idle: nobody else's memory is this small.
+IDLE_BYTES = 1 << 30
 # Lines that the engine does not measure before it gives the rest to the cache, and the coefficients they rest on.
 # Logs of different machines differ by a factor of two in each (their sources in coefficients.toml).
 UNBUDGETED = {"cuda-context": "vram.cuda_context", "nccl": "vram.nccl", "graphs": "vram.graph"}
@@ -57,15 +59,20 @@ class RankMemory:
         return total
 
     @property
-    def driver_bytes(self) -> int:
-        """What is used before the engine comes: measured where the card was asked, and never less than the driver."""
-        used = None if isinstance(self.card, int) else self.card.memory_used_bytes
-        return max(used or 0, self.numbers.size_bytes("vram.driver"))
+    def used_bytes(self) -> int | None:
+        """What NVML counts as used before the engine comes, the driver's own part included; where it was asked."""
+        return None if isinstance(self.card, int) else self.card.memory_used_bytes
+
+    @property
+    def kept_bytes(self) -> int:
+        """What the driver keeps for itself: all that is used on an idle card, else as on other cards."""
+        used = self.used_bytes
+        return used if used is not None and 0 < used < IDLE_BYTES else self.numbers.size_bytes("vram.driver")
 
     @property
     def visible_bytes(self) -> int:
         """The total that CUDA reports: less than NVML's by what the driver keeps."""
-        return self.total_bytes - self.numbers.size_bytes("vram.driver")
+        return self.total_bytes - self.kept_bytes
 
     @property
     def nccl_bytes(self) -> int:
@@ -74,11 +81,9 @@ class RankMemory:
     @property
     def before(self) -> tuple[Line, ...]:
         """What is there before the engine takes its snapshot."""
-        measured = not isinstance(self.card, int) and self.card.memory_used_bytes is not None
+        note = "kept by the driver" if self.used_bytes is None else "in use on this card now"
         return (
-            Line(
-                "driver", self.driver_bytes, "measured", "in use on this card now" if measured else "kept by the driver"
-            ),
+            Line("driver", max(self.used_bytes or 0, self.kept_bytes), "measured", note),
             Line("cuda-context", self.numbers.size_bytes("vram.cuda_context"), "measured"),
             Line(
                 "nccl", self.nccl_bytes, "measured", f"{self.arguments.ranks} ranks" if self.nccl_bytes else "one rank"

@@ -123,6 +123,15 @@ def test_memory_in_use_by_others_refuses_the_start() -> None:
     assert line(card.ledger, "driver") == 3 * GIB
 
 
+def test_an_idle_card_tells_what_its_driver_keeps() -> None:
+    facts = [CardFacts(index, memory_total_bytes=CARD, memory_used_bytes=480 * MIB) for index in range(8)]
+    card = plan_memory(SEED, RIG, facts).cards[0]
+    assert line(card.ledger, "driver") == 480 * MIB
+    assert card.budget.capacity_bytes == pytest.approx(0.85 * (CARD - 480 * MIB), abs=1)
+    busy = [replace(one, memory_used_bytes=2 * GIB) for one in facts]
+    assert plan_memory(SEED, RIG, busy).cards[0].budget.capacity_bytes == planned().cards[0].budget.capacity_bytes
+
+
 def test_a_card_that_nvml_counts_elsewhere_keeps_its_number() -> None:
     facts = [CardFacts(index + 2, memory_total_bytes=CARD) for index in range(8)]
     assert [ledger.owner for ledger in card_ledgers(SEED, RIG, facts)] == [f"card {index}" for index in range(2, 10)]
