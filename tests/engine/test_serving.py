@@ -18,6 +18,7 @@ import pytest
 
 from rigappliance.demo.checkpoint import ANSWER
 from rigappliance.endpoint import Endpoint, stream_chat
+from rigappliance.plan.coefficients import shipped
 from tests.engine.launching import NOTHING, EngineHome, Launch
 from tests.faults import record
 from tests.standin import wait_until
@@ -94,6 +95,21 @@ def test_plain_lines_name_each_phase_once_and_what_the_estimate_rests_on(serving
     assert sum("earlier start" in line for line in lines) == 1
     assert any("3/3 shards" in line for line in lines)
     assert "proved by a completion" in lines[-1]
+
+
+def test_the_plan_said_how_many_tokens_the_cache_would_hold(serving: Launch, home: EngineHome) -> None:
+    done = rig("plan", "--json", config=home.config())
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["kv_tokens"] == serving.wait_ready()["kv_tokens"] > 0
+
+
+def test_a_rigs_own_numbers_are_taken_from_the_engine_that_serves(serving: Launch, home: EngineHome) -> None:
+    """What the processes hold, near what was measured of other starts of the same engine."""
+    done = rig("calibrate", "--dry-run", "--json", config=home.config())
+    found = json.loads(done.stdout)
+    assert set(found) == {"host.api_server", "host.engine_core"}, done.stderr
+    for name, size in found.items():
+        assert size == pytest.approx(shipped().number(name), rel=0.25), name
 
 
 def test_the_answer_is_the_one_that_the_weights_were_built_to_give(serving: Launch, home: EngineHome) -> None:
