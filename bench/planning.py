@@ -8,7 +8,6 @@ are holes: what only the headers tell is there, and whoever read the data would 
 
 from __future__ import annotations
 
-import json
 import statistics
 import subprocess
 import sys
@@ -18,11 +17,10 @@ from pathlib import Path
 
 from bench.common import finish, parser
 from rigappliance.plan.catalogue import from_catalogue
-from rigappliance.plan.tensors import CheckpointShape
 from rigappliance.units import format_size
+from tests.hollow import write_hollow
 
 MODEL = "Qwen/Qwen2.5-72B-Instruct-GPTQ-Int8"
-SHARDS = 20
 PLAN = ("plan", "--machine", "rig", "--json")
 # What reading the shape alone takes of the files, as the kernel counts it.
 READER = (
@@ -31,33 +29,6 @@ READER = (
     "path = Path(sys.argv[1]); before = read(); shape = read_shape(path); after = read()\n"
     "print(after - before, shape.tensor_bytes)\n"
 )
-
-
-def write(shape: CheckpointShape, directory: Path) -> int:
-    """The checkpoint; returns the bytes of its headers and JSON files."""
-    directory.mkdir()
-    (directory / "config.json").write_text(json.dumps(dict(shape.config)))
-    names = sorted(shape.tensors)
-    size = -(-len(names) // SHARDS)
-    weight_map = {}
-    total = 0
-    for number in range(SHARDS):
-        file = f"model-{number + 1:05d}-of-{SHARDS:05d}.safetensors"
-        header, at = {}, 0
-        for name in names[number * size : (number + 1) * size]:
-            tensor = shape.tensors[name]
-            end = at + tensor.size_bytes
-            header[name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": [at, end]}
-            weight_map[name], at = file, end
-        text = json.dumps(header).encode()
-        with (directory / file).open("wb") as out:
-            out.write(len(text).to_bytes(8, "little") + text)
-            out.truncate(8 + len(text) + at)
-        total += 8 + len(text)
-    index = json.dumps({"metadata": {"total_size": shape.tensor_bytes}, "weight_map": weight_map})
-    (directory / "model.safetensors.index.json").write_text(index)
-    (directory / "tokenizer.json").write_text("{}")
-    return total + len(index)
 
 
 # A child's largest RSS as wait4(2) tells it begins with its parent's: the process says itself what it had.
@@ -83,7 +54,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="rigbench-") as root:
         checkpoint = Path(root) / "checkpoint"
         shape = from_catalogue(MODEL)
-        headers = write(shape, checkpoint)
+        headers = write_hollow(shape, checkpoint)
         plans, passes = [], []
         for _ in range(chosen.runs):
             plans.append(timed(VERB, *PLAN, "--model", str(checkpoint)))
