@@ -1,6 +1,6 @@
 """Every package of the engine's closure with native code, imported and used on an emulated Pentium G4400 (no AVX).
 
-    python -m bench.no_avx [--engine-python PYTHON] [--only NAME ...] [--no-erratum]
+    python -m bench.no_avx [--engine-python PYTHON] [--only NAME ...] [--no-erratum] [--keep]
 
 Needs qemu-x86_64, a C compiler and objdump: apt-get install qemu-user gcc binutils.  Root, or user namespaces, for
 a /proc/cpuinfo that says what the emulated processor says.
@@ -24,6 +24,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from bench.noavx.emulator import HERE, Emulator, build
 from bench.noavx.operations import OPERATIONS
 from bench.noavx.processor import ERRATUM, G4400, Processor
 from bench.noavx.report import Package, as_text
-from bench.noavx.trial import Bench, Trial, library_path
+from bench.noavx.trial import Bench, library_path
 
 RUNS = ("sse4.2", "popcnt", "movbe", "aes", "pclmulqdq", "lzcnt")
 DIES = ("avx", "avx2", "fma", "f16c", "avx512", "bmi1", "bmi2 pdep", "bmi2 mulx", "adx")
@@ -53,6 +54,18 @@ def planted(processor: Processor, work: Path) -> dict[str, str]:
     return results
 
 
+def planted_package(bench: Bench, work: Path) -> dict[str, str]:
+    """A distribution whose library has an AVX instruction. Raises SystemExit unless each step of it dies."""
+    library = build(HERE / "planted_library.c", work / "planted.so", "-shared", "-fPIC")
+    (work / "planted_module.py").write_text(f"import sys\nsys.modules['ctypes'].CDLL({str(library)!r})\n")
+    package = {"name": "planted", "libraries": [str(library)], "programs": [], "modules": ["planted_module"]}
+    trial = bench.try_one(package, PYTHONPATH=str(work))
+    steps = [f"load {work.name}/planted.so", "import planted_module"]
+    if [step for step, _ in trial.dead] != steps or any(death.library != str(library) for _, death in trial.dead):
+        raise SystemExit(f"{bench.emulator.processor}: the planted library: {trial}")
+    return {"library": f"dies when loaded and when imported: {trial.dead[1][1].instruction}"}
+
+
 def closure(python: Path) -> dict[str, Any]:
     """The inventory of the environment of ``python``."""
     command = [str(python), "-P", inventory.__file__]
@@ -61,22 +74,25 @@ def closure(python: Path) -> dict[str, Any]:
     return found
 
 
+def name_of(python: Path) -> str:
+    """The interpreter's path, without the place of this checkout."""
+    return str(python.relative_to(ROOT)) if python.is_relative_to(ROOT) else python.parent.parent.name
+
+
 def main() -> int:
     arguments = parser(__doc__)
     arguments.add_argument("--only", nargs="+", help="distributions to try")
     arguments.add_argument("--no-erratum", action="store_true", help="leave out the third time")
+    arguments.add_argument("--keep", action="store_true", help="do not try again what the output file has")
     chosen = arguments.parse_args()
     python = Path(chosen.engine_python).absolute()
     work = Path(tempfile.mkdtemp(prefix="no-avx-"))
 
     processors = [G4400] if chosen.no_erratum else [G4400, ERRATUM]
-    plants = {processor.name: planted(processor, work) for processor in processors}
     found = closure(python)
     every = found["distributions"]
     native = [one for one in every if one["libraries"] or one["programs"] or one["name"] in OPERATIONS]
     without = [one["name"] for one in every if one not in native]
-    if chosen.only:
-        native = [one for one in native if one["name"] in chosen.only]
     libraries = library_path(every)
     (work / "stand-in").mkdir()
     if standin.build([path for one in every for path in one["libraries"]], work / "stand-in"):
@@ -86,49 +102,65 @@ def main() -> int:
         for number, processor in enumerate((None, *processors))
     ]
 
+    plants = {
+        processor.name: {**planted(processor, work), **planted_package(bench, work)}
+        for processor, bench in zip(processors, benches[1:], strict=True)
+    }
+
+    output = chosen.output or ROOT / "bench" / "results" / "no_avx.json"
+    stored = json.loads(output.read_text())["packages"] if chosen.keep and output.exists() else []
+    kept = {(one["name"], one["version"]): Package.from_dict(one) for one in stored}
+    result: dict[str, Any] = {
+        "machine": {**machine(), "engine": f"{name_of(python)}: Python {found['python']}"},
+        "emulator": {processor.name: processor.model for processor in processors},
+        "planted": plants,
+        "distributions": len(every),
+        "no_native_code": without,
+        "of_the_lock_not_tried": locked.elsewhere({one["name"]: one["version"] for one in every}),
+        "packages": [],
+    }
     packages: list[Package] = []
     for one in native:
-        here, *there = [bench.try_one(one) for bench in benches]
+        known = kept.get((one["name"], one["version"]))
+        if chosen.only and one["name"] in chosen.only:
+            known = None
+        elif known and (chosen.only or chosen.no_erratum or known.erratum):
+            packages.append(known)
+            continue
+        elif chosen.only:
+            continue
+        here, emulated = (known.here, known.emulated) if known else (bench.try_one(one) for bench in benches[:2])
         package = Package(
             name=one["name"],
             version=one["version"],
             libraries=len(one["libraries"]),
             programs=len(one["programs"]),
-            operation=one["name"] in OPERATIONS,
             here=here,
-            emulated=there[0],
-            erratum=there[1] if len(there) > 1 else Trial(),
+            emulated=emulated,
+            erratum=None if chosen.no_erratum else benches[2].try_one(one),
         )
         packages.append(package)
         print(f"{len(packages):>3}/{len(native)} {package.line()}", flush=True)
+        # What took an hour is not lost with its end.
+        result["packages"] = [package.as_dict() for package in packages]
+        output.write_text(json.dumps({"bench": "no_avx", "date": time.strftime("%Y-%m-%d"), **result}, indent=1) + "\n")
 
-    result: dict[str, Any] = {
-        "machine": {**machine(), "engine": f"{python}: Python {found['python']}"},
-        "emulator": {processor.name: processor.model for processor in processors},
-        "planted": plants,
-        "distributions": len(every),
-        "no_native_code": without,
-        "packages": [package.as_dict() for package in packages],
-        "of_the_lock_not_tried": locked.elsewhere({one["name"]: one["version"] for one in every}),
-    }
-    if python.is_relative_to(ROOT):
-        result["machine"]["engine"] = f"{python.relative_to(ROOT)}: Python {found['python']}"
+    result["packages"] = [package.as_dict() for package in packages]
     verdicts = [package.verdict for package in packages]
-    deaths = [package for package in packages if package.emulated.dead]
     finish(
         "no_avx",
-        chosen.output,
+        output,
         result,
         [
-            ("distributions", f"{len(every)}, {len(native)} of them tried, {len(without)} without native code"),
+            ("distributions", f"{len(every)}, {len(packages)} of them tried, {len(without)} without native code"),
             *((verdict, str(verdicts.count(verdict))) for verdict in sorted(set(verdicts))),
-            ("libraries that die", ", ".join(package.name for package in deaths) or "none"),
+            ("with a library that dies", ", ".join(one.name for one in packages if one.emulated.dead) or "none"),
+            ("die with the erratum alone", ", ".join(one.name for one in packages if one.with_erratum) or "none"),
             ("of the lock, not tried here", str(len(result["of_the_lock_not_tried"]))),
         ],
     )
-    text = (chosen.output or ROOT / "bench" / "results" / "no_avx.json").with_suffix(".txt")
-    text.write_text(as_text(result, packages))
-    return 1 if any(package.verdict == "dies" for package in packages) else 0
+    output.with_suffix(".txt").write_text(as_text(result, packages))
+    return 1 if "dies" in verdicts else 0
 
 
 if __name__ == "__main__":

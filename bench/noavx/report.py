@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.noavx.emulator import Death
 from bench.noavx.trial import Trial
 
 USED = ("import ", "operation", "run ")
@@ -14,16 +15,15 @@ USED = ("import ", "operation", "run ")
 
 @dataclass(frozen=True)
 class Package:
-    """One distribution, tried on this machine, on the emulated G4400 and on the one with the erratum."""
+    """One distribution. ``here`` is this machine, where only failures count; ``erratum`` may be left out."""
 
     name: str
     version: str
     libraries: int
     programs: int
-    operation: bool
     here: Trial
     emulated: Trial
-    erratum: Trial
+    erratum: Trial | None
 
     @property
     def not_tried(self) -> list[tuple[str, str]]:
@@ -32,9 +32,20 @@ class Package:
 
     @property
     def differs(self) -> list[tuple[str, str]]:
-        """Steps that fail on the emulator alone, and not from an illegal instruction."""
+        """Steps that fail on an emulator alone, and not from an illegal instruction."""
         elsewhere = {step for step, _ in self.here.failed}
-        return [(step, error) for step, error in self.emulated.failed if step not in elsewhere]
+        more = (
+            [(f"erratum: {step}", error) for step, error in self.erratum.failed if step not in elsewhere]
+            if self.erratum
+            else []
+        )
+        return [(step, error) for step, error in self.emulated.failed if step not in elsewhere] + more
+
+    @property
+    def with_erratum(self) -> list[tuple[str, Death]]:
+        """Steps that die with the erratum alone."""
+        known = {step for step, _ in self.emulated.dead}
+        return [(step, death) for step, death in self.erratum.dead if step not in known] if self.erratum else []
 
     @property
     def verdict(self) -> str:
@@ -53,20 +64,15 @@ class Package:
         return "loads" if self.emulated.passed else "not tried"
 
     def line(self) -> str:
-        """One line of the table."""
+        """One line of the table, and one for each death."""
         steps = f"{len(self.emulated.passed)} of {len(self.emulated.passed) + len(self.emulated.dead)} steps"
-        how = "operation" if "operation" in self.emulated.passed else "no operation"
+        how = "operation" if "operation" in self.emulated.passed else ""
         more = [f"{step}: {place(death.library)}: {death.instruction}" for step, death in self.emulated.dead]
-        more += [f"erratum: {step}: {place(d.library)}: {d.instruction}" for step, d in self.new_with_erratum]
+        more += [f"erratum: {step}: {place(d.library)}: {d.instruction}" for step, d in self.with_erratum]
         more += [f"{step}: {error}" for step, error in self.differs]
-        head = f"{self.name:<29} {self.version:<19} {self.verdict:<30} {steps:<17} {how:<13}"
+        head = f"{self.name:<29} {self.version:<19} {self.verdict:<30} {steps:<17} {how:<10}"
         head += f"{self.emulated.seconds:7.1f} s"
         return "\n".join([head, *(f"      {text[:300]}" for text in more)])
-
-    @property
-    def new_with_erratum(self) -> list[tuple[str, Any]]:
-        known = {step for step, _ in self.emulated.dead}
-        return [(step, death) for step, death in self.erratum.dead if step not in known]
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -75,14 +81,23 @@ class Package:
             "verdict": self.verdict,
             "libraries": self.libraries,
             "programs": self.programs,
-            "operation": "operation" in self.emulated.passed,
+            "not_tried": [{"step": step, "error": error[:300]} for step, error in self.not_tried],
             "emulated": self.emulated.as_dict(),
-            "not_tried": [{"step": step, "reason": error[:300]} for step, error in self.not_tried],
-            "dead_with_erratum": [
-                {"step": step, "library": place(death.library), "instruction": death.instruction}
-                for step, death in self.new_with_erratum
-            ],
+            "erratum": self.erratum.as_dict() if self.erratum else None,
         }
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> Package:
+        """A result of an earlier run."""
+        return cls(
+            stored["name"],
+            stored["version"],
+            stored["libraries"],
+            stored["programs"],
+            Trial(failed=[(one["step"], one["error"]) for one in stored["not_tried"]]),
+            Trial.from_dict(stored["emulated"]),
+            Trial.from_dict(stored["erratum"]) if stored["erratum"] else None,
+        )
 
 
 def place(library: str) -> str:
@@ -97,7 +112,9 @@ def as_text(result: dict[str, Any], packages: Sequence[Package]) -> str:
         lines += [f"Planted instructions, {processor}:", *(f"  {name:<10} {what}" for name, what in plants.items()), ""]
     lines += [package.line() for package in packages]
     lines += ["", "Not tried, for it fails on this machine too:"]
-    lines += [f"  {one.name}: {step}: {error[:160]}" for one in packages for step, error in one.not_tried]
+    lines += [
+        f"  {one.name}: {step}: {' '.join(error.split())[:160]}" for one in packages for step, error in one.not_tried
+    ]
     lines += ["", f"Without native code: {', '.join(result['no_native_code'])}", ""]
     lines += ["Of engine/poetry.lock not tried here, or in another version:"]
     for one in result["of_the_lock_not_tried"]:

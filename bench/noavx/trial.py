@@ -48,6 +48,15 @@ class Trial:
             "seconds": round(self.seconds, 1),
         }
 
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Trial:
+        return cls(
+            passed=list(stored["passed"]),
+            dead=[(one["step"], Death(one["library"], one["offset"], one["instruction"])) for one in stored["dead"]],
+            failed=[(one["step"], one["error"]) for one in stored["failed"]],
+            seconds=stored["seconds"],
+        )
+
 
 def read_steps(ended: Ended) -> Trial:
     """The steps that the guest told of; one that was begun and not ended is where the process died."""
@@ -106,9 +115,10 @@ class Bench:
     def __init__(self, emulator: Emulator, python: Path, work: Path, libraries: str) -> None:
         self.emulator, self.python, self.work, self.libraries = emulator, python, work, libraries
 
-    def try_one(self, distribution: Mapping[str, Any]) -> Trial:
+    def try_one(self, distribution: Mapping[str, Any], **more: str) -> Trial:
+        """All steps of ``distribution``, with ``more`` in its environment."""
         home = self.work / f"{distribution['name']}"
-        settings = environment(self.emulator, home, self.libraries)
+        settings = environment(self.emulator, home, self.libraries) | more
         assemblers = [path for path in distribution["programs"] if Path(path).name == "ptxas"]
         if assemblers:
             # Triton starts it by name: so it is the emulated one.
