@@ -17,6 +17,10 @@ from tests.checkpoints import write_headers
 SCRIPT = Path(__file__).parent / "engine" / "meta_weights.py"
 FP8_STATIC = {"quant_method": "fp8", "activation_scheme": "static"}
 FP8_BLOCKS = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
+GPTQ_INT4 = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
+AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}
+# FP8's classes go by the list, not by the headers.
+PLAIN_GATES = {"modules_to_not_convert": [f"model.layers.{layer}.mlp.gate" for layer in range(48)]}
 # One group a column: the scales of row-parallel matrices stay whole on each rank.
 GPTQ_COLUMNS = {"quant_method": "gptq", "bits": 8, "group_size": -1, "desc_act": True, "sym": True}
 
@@ -133,6 +137,13 @@ CASES = (
     Case("Qwen3-32B", 8),
     Case("Qwen3-30B-A3B", 4, 2, stage=1),
     Case("Qwen3-30B-A3B", 2, 3, stage=1),
+    Case("Qwen3-30B-A3B", 2, 8, stage=3, changes={"quantization_config": GPTQ_INT4, "torch_dtype": "float16"},
+         label="GPTQ-Int4"),
+    Case("Qwen3-30B-A3B", 3, 8, stage=3, changes={"quantization_config": AWQ, "torch_dtype": "float16",
+                                                  "vocab_size": 151872, "num_attention_heads": 30,
+                                                  "num_key_value_heads": 3}, label="AWQ, 3 ranks"),
+    Case("Qwen3-30B-A3B", 2, 8, stage=7, changes={"quantization_config": FP8_BLOCKS | PLAIN_GATES}, label="FP8 blocks"),
+    Case("Qwen3-30B-A3B", 4, 8, stage=0, changes={"quantization_config": FP8_STATIC | PLAIN_GATES}, label="FP8 static"),
     Case("Llama-3.1-8B-Instruct", 2, 2, stage=0, changes={**MIXTRAL, "rope_scaling": None}, label="as Mixtral"),
     Case("Llama-3.1-8B-Instruct", 2, changes={**PHI3, "rope_scaling": None, "max_position_embeddings": 4096},
          label="as Phi-3"),

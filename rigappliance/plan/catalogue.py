@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rigappliance.errors import UsageError
+from rigappliance.plan.sharding.experts import STACKED, matrix_names
 from rigappliance.plan.sharding.methods import INT32_BITS, Method, method_of
 from rigappliance.plan.sharding.models import Rank, modules
 from rigappliance.plan.sharding.parts import Experts, Linear, Plain
@@ -98,12 +99,13 @@ def tensors_of(name: str, config: Mapping[str, Any]) -> Iterator[tuple[str, Tens
                 for source, rows in module.sources:
                     yield from linear_tensors(module, source, rows, method, dtype)
             case Experts():
-                yield from expert_tensors(module, dtype)
+                yield from expert_tensors(module, method, dtype)
 
 
 def linear_tensors(
     linear: Linear, source: str, rows: int, method: Method, dtype: str
 ) -> Iterator[tuple[str, TensorShape]]:
+    method = method if linear.quantisable else Method()
     columns, pack = linear.whole_inputs, INT32_BITS // method.bits
     groups = 1 if method.group == -1 else columns // method.group
     if linear.bias or method.kind == "gptq":
@@ -143,9 +145,14 @@ def linear_tensors(
                 yield f"{source}.input_scale", TensorShape(dtype, (1,))
 
 
-def expert_tensors(experts: Experts, dtype: str) -> Iterator[tuple[str, TensorShape]]:
-    gate, down, up = ("w1", "w2", "w3") if "block_sparse_moe" in experts.name else ("gate_proj", "down_proj", "up_proj")
+def expert_tensors(experts: Experts, method: Method, dtype: str) -> Iterator[tuple[str, TensorShape]]:
+    """Each expert's three matrices, as if each were a module of its own."""
+    gate, down, up = matrix_names(experts)
     inner, outer = experts.intermediate_size, experts.hidden_size
     for expert in range(experts.count):
-        for matrix, sizes in ((gate, (inner, outer)), (down, (outer, inner)), (up, (inner, outer))):
-            yield f"{experts.name.removesuffix('.routed_experts')}.{expert}.{matrix}.weight", TensorShape(dtype, sizes)
+        prefix = f"{experts.name.removesuffix(STACKED)}.{expert}"
+        for matrix, rows, columns in ((gate, inner, outer), (down, outer, inner), (up, inner, outer)):
+            name = f"{prefix}.{matrix}"
+            yield from linear_tensors(
+                Linear(name, ((name, rows),), columns, columns, (rows,)), name, rows, method, dtype
+            )

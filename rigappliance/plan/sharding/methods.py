@@ -113,7 +113,7 @@ def compressed(tree: Mapping[str, Any]) -> Method | None:
 
 def is_quantised(linear: Linear, method: Method, shape: CheckpointShape) -> bool:
     """As the engine decides it: by what the headers say of the module's tensors."""
-    if not linear.quantisable or method.kind == "plain":
+    if method.kind == "plain":
         return False
     sources = [name for name, _ in linear.sources]
     if marker := MARKERS.get(method.kind):

@@ -181,11 +181,11 @@ def experts(shape: CheckpointShape, rank: Rank, prefix: str) -> Iterator[Module]
     config = shape.config
     count = config.get("num_experts", config.get("num_local_experts"))
     whole = config.get("moe_intermediate_size", config.get("intermediate_size"))
-    if not isinstance(count, int) or not isinstance(whole, int) or shape.quantisation is not None:
+    if not isinstance(count, int) or not isinstance(whole, int):
         raise UnknownShapeError(
-            f"the experts of {shape.name} are quantised, or config.json does not count them",
-            "experts in a plain dtype",
-            "the plan goes on with an estimate; calibrate it with a real start",
+            f"config.json of {shape.name} does not count its experts",
+            "num_experts or num_local_experts",
+            "download config.json again",
         )
     hidden, gate = shape.hidden_size, f"{prefix}.gate"
     yield Linear(gate, ((gate, count),), hidden, hidden, (count,), quantisable=False)

@@ -20,7 +20,10 @@ class ImpossibleLayoutError(PreflightError):
 
 @dataclass(frozen=True)
 class Linear:
-    """A matrix of ``inputs`` by the sum of ``outputs`` (one a logical part: q, k and v). It may be quantised."""
+    """A matrix of ``inputs`` by the sum of ``outputs`` (one a logical part: q, k and v).
+
+    It may be quantised; those that makers of checkpoints leave as they are have ``quantisable`` false.
+    """
 
     name: str
     sources: tuple[tuple[str, int], ...]
@@ -43,7 +46,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class Experts:
-    """The experts of a layer, each a gate, an up and a down matrix; never quantised here."""
+    """The experts of a layer, each a gate, an up and a down matrix."""
 
     name: str
     count: int

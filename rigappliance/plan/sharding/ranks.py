@@ -7,6 +7,7 @@ from functools import cached_property
 from math import prod
 
 from rigappliance.plan.sharding.allocator import slack_bytes
+from rigappliance.plan.sharding.experts import dropped_bytes, experts_bytes
 from rigappliance.plan.sharding.marlin import removed_bytes
 from rigappliance.plan.sharding.methods import Method, is_quantised, method_of, quantised_bytes, source_shape
 from rigappliance.plan.sharding.models import Rank, modules
@@ -66,7 +67,10 @@ def rank_weights(
     for module in modules(shape, rank):
         held = module_bytes(module, method, shape, dtype_bytes)
         parameters.update(held)
-        removed += removed_bytes(module, method, dtype_bytes) if f"{module.name}.qweight" in held else 0
+        if isinstance(module, Experts):
+            removed += dropped_bytes(module, held, shape)
+        elif f"{module.name}.qweight" in held:
+            removed += removed_bytes(module, method, dtype_bytes)
     return RankWeights(stage, parameters, sum(parameters.values()) - removed)
 
 
@@ -108,8 +112,7 @@ def module_bytes(module: Module, method: Method, shape: CheckpointShape, dtype_b
                 check_source(shape, module.source, module.source_shape)
             return {module.name: prod(module.shape) * dtype_bytes}
         case Experts():
-            matrix = module.count * module.hidden_size * module.intermediate_size * dtype_bytes
-            return {f"{module.name}.w13_weight": 2 * matrix, f"{module.name}.w2_weight": matrix}
+            return experts_bytes(module, method, shape, dtype_bytes)
         case Linear():
             return linear_bytes(module, method, shape, dtype_bytes)
 

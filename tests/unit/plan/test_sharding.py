@@ -18,7 +18,7 @@ from rigappliance.plan.sharding.models import own_kv_heads
 from rigappliance.plan.sharding.parts import ImpossibleLayoutError
 from rigappliance.plan.tensors import CheckpointShape, TensorShape, UnknownShapeError, read_shape
 from tests.checkpoints import write_headers
-from tests.sharded import CASES, FP8_BLOCKS, GPTQ_COLUMNS, Case
+from tests.sharded import CASES, FP8_BLOCKS, GPTQ_COLUMNS, GPTQ_INT4, W4A16, Case
 
 RIG = "Qwen2.5-72B-Instruct-GPTQ-Int8"
 SMALL = "Qwen2.5-0.5B-Instruct"
@@ -179,6 +179,28 @@ def test_a_module_that_is_left_unquantised_is_held_as_it_is() -> None:
     tensors[f"{name}.weight"] = TensorShape("F16", (8192, 29696))
     held = rank_weights(replace(shape, tensors=tensors), 8).parameters
     assert held[f"{name}.weight"] == 8192 * 29696 // 8 * 2 and f"{name}.qweight" not in held
+
+
+@pytest.mark.parametrize(
+    ("quantisation", "ranks", "known"),
+    # 768 inner values an expert: whole groups or blocks of 128 over 2 and 3 ranks, not over 4.
+    [(GPTQ_INT4, 2, True), (GPTQ_INT4, 4, False), (FP8_BLOCKS, 2, True), (FP8_BLOCKS, 4, False), (W4A16, 1, False)],
+)
+def test_experts_for_which_the_engine_takes_another_kernel_are_not_known(
+    quantisation: dict[str, Any], ranks: int, known: bool
+) -> None:
+    shape = Case("Qwen3-30B-A3B", changes={"quantization_config": quantisation, "num_hidden_layers": 2}).shape()
+    assert weights_of_ranks(shape, ranks)[0].exact is known
+
+
+def test_biases_that_no_checkpoint_fills_are_dropped() -> None:
+    """GPTQ's class makes room for them; some checkpoints have them as zeros."""
+    shape = Case("Qwen3-30B-A3B", changes={"quantization_config": GPTQ_INT4, "num_hidden_layers": 1}).shape()
+    without = replace(shape, tensors={name: one for name, one in shape.tensors.items() if not name.endswith(".bias")})
+    kept, dropped = rank_weights(shape, 1), rank_weights(without, 1)
+    assert kept.parameters == dropped.parameters
+    biases = 128 * (2 * 768 + 2048) * 2
+    assert kept.after_loading_bytes - dropped.after_loading_bytes == biases
 
 
 def test_marlin_pads_to_the_cheaper_of_its_tiles() -> None:
