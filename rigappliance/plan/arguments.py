@@ -9,8 +9,6 @@ from rigappliance.config import RigConfig
 
 # vLLM 0.32.0, config/scheduler.py and engine/arg_utils.py: what `vllm serve` takes on cards below 70 GiB.
 BATCHED_TOKENS = 2048
-# config/cache.py: tokens a block, on cards.
-BLOCK_TOKENS = 16
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,8 @@ class EngineArguments:
     dtype: str = "auto"
     kv_cache_dtype: str = "auto"
     kv_cache_memory_bytes: int | None = None
-    block_tokens: int = BLOCK_TOKENS
+    # Tokens a block of the KV cache, where that is declared.
+    block_tokens: int | None = None
     enforce_eager: bool = False
     optimization_level: int = 2
     capture_sizes: tuple[int, ...] | None = None
@@ -51,7 +50,7 @@ def engine_arguments(config: RigConfig) -> EngineArguments:
         dtype=engine.dtype,
         kv_cache_dtype=engine.kv_cache_dtype,
         kv_cache_memory_bytes=engine.kv_cache_memory,
-        block_tokens=whole(options.get("block-size")) or BLOCK_TOKENS,
+        block_tokens=whole(options.get("block-size")),
         enforce_eager=engine.enforce_eager,
         optimization_level=2 if engine.optimization_level is None else engine.optimization_level,
         capture_sizes=tuple(size for size in sizes if isinstance(size, int)) if isinstance(sizes, list) else None,

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rigappliance.plan.arguments import BLOCK_TOKENS, EngineArguments
+from rigappliance.plan.arguments import EngineArguments
 from rigappliance.plan.sharding.models import ARCHITECTURES, head_dim, own_kv_heads
 from rigappliance.plan.sharding.ranks import engine_dtype_bytes
 from rigappliance.plan.sharding.stages import stage_layers
 from rigappliance.plan.tensors import CheckpointShape, UnknownShapeError
 
-# vllm/platforms/cpu.py: tokens a block where --block-size does not say it.
+# config/cache.py and platforms/cpu.py: tokens a block where none is declared.
+BLOCK_TOKENS = 16
 CPU_BLOCK_TOKENS = 128
 DTYPE_BYTES = {"float16": 2, "bfloat16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
 # transformers' classes drop the window of these unless use_sliding_window says so.
@@ -56,8 +57,8 @@ def cache_dtype_bytes(arguments: EngineArguments) -> int:
 
 
 def block_tokens(arguments: EngineArguments, device: str) -> int:
-    """Tokens a block. A CPU's default is taken for a declared 16 too, with which that build is not used."""
-    return CPU_BLOCK_TOKENS if device == "cpu" and arguments.block_tokens == BLOCK_TOKENS else arguments.block_tokens
+    """Tokens a block."""
+    return arguments.block_tokens or (CPU_BLOCK_TOKENS if device == "cpu" else BLOCK_TOKENS)
 
 
 def kv_blocks(

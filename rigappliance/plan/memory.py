@@ -15,7 +15,14 @@ from rigappliance.facts.gpu import CardFacts
 from rigappliance.plan.arguments import EngineArguments
 from rigappliance.plan.cardlines import RankMemory
 from rigappliance.plan.coefficients import Coefficients, shipped
-from rigappliance.plan.kvcache import kv_blocks, kv_bytes_per_token, kv_needed_bytes, kv_tokens, sliding_window
+from rigappliance.plan.kvcache import (
+    block_tokens,
+    kv_blocks,
+    kv_bytes_per_token,
+    kv_needed_bytes,
+    kv_tokens,
+    sliding_window,
+)
 from rigappliance.plan.ledger import Ledger, Line
 from rigappliance.plan.sharding.ranks import RankWeights, weights_of_ranks
 from rigappliance.plan.tensors import CheckpointShape, UnknownShapeError
@@ -125,7 +132,7 @@ def plan_memory(
 
 
 def block_bytes(shape: CheckpointShape, arguments: EngineArguments, stage: int, partition: str | None) -> int:
-    return arguments.block_tokens * kv_bytes_per_token(shape, arguments, stage, partition=partition)
+    return block_tokens(arguments, "cuda") * kv_bytes_per_token(shape, arguments, stage, partition=partition)
 
 
 def notes(shape: CheckpointShape, held: Sequence[RankWeights], tokens: int | None) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rigappliance.plan.arguments import EngineArguments
 from rigappliance.plan.fit import Fit, Verdict
+from rigappliance.plan.kvcache import block_tokens
 from rigappliance.units import format_size
 
 Ask = Callable[[EngineArguments], Fit]
@@ -72,7 +73,7 @@ def fits(fit: Fit) -> bool:
 
 def longest_context(ask: Ask, arguments: EngineArguments, positions: int) -> int | None:
     """The longest ``max_model_len`` of which one request fits; whole blocks, found by halving."""
-    block = arguments.block_tokens
+    block = block_tokens(arguments, "cuda")
     low, high = 0, max(1, positions // block)
     while low < high:
         middle = (low + high + 1) // 2
