@@ -53,15 +53,12 @@ def engine_arguments(config: RigConfig) -> EngineArguments:
         block_tokens=whole(options.get("block-size")),
         enforce_eager=engine.enforce_eager,
         optimization_level=2 if engine.optimization_level is None else engine.optimization_level,
-        capture_sizes=tuple(size for size in sizes if isinstance(size, int)) if isinstance(sizes, list) else None,
+        capture_sizes=tuple(size for each in sizes if (size := whole(each))) if isinstance(sizes, list) else None,
     )
 
 
 def whole(value: Any) -> int | None:
-    """A number that an option may hold as such or as text."""
-    if isinstance(value, str):
-        try:
-            return int(value)
-        except ValueError:
-            return None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """A positive number that an option may hold as such or as text; what is none is the engine's to refuse."""
+    if isinstance(value, str) and value.isdecimal():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -1,0 +1,40 @@
+"""From a declaration to the engine's arguments, defaults filled in."""
+
+from __future__ import annotations
+
+import pytest
+
+from rigappliance.config import RigConfig
+from rigappliance.plan.arguments import EngineArguments, engine_arguments
+from rigappliance.plan.kvcache import block_tokens
+
+
+def declared(**engine: object) -> EngineArguments:
+    return engine_arguments(RigConfig.model_validate({"engine": engine}))
+
+
+def test_the_seeds_declaration() -> None:
+    assert declared() == EngineArguments(8, 1, 0.85, 4096, 32, 2048)
+
+
+def test_a_step_has_room_for_every_request() -> None:
+    assert declared(max_num_seqs=4096).max_num_batched_tokens == 4096
+    assert declared(max_num_batched_tokens=512).max_num_batched_tokens == 512
+
+
+@pytest.mark.parametrize("options", [{"block-size": 32}, {"block_size": "32"}])
+def test_a_declared_block_counts_on_every_device(options: dict[str, object]) -> None:
+    assert {block_tokens(declared(options=options), device) for device in ("cuda", "cpu")} == {32}
+
+
+def test_a_block_that_is_not_declared_depends_on_the_device() -> None:
+    assert [block_tokens(declared(), device) for device in ("cuda", "cpu")] == [16, 128]
+
+
+@pytest.mark.parametrize("value", [0, -16, True, "many", "-1", 1.5, "16GiB"])
+def test_what_is_no_size_is_left_to_the_engine(value: object) -> None:
+    assert declared(options={"block-size": value}).block_tokens is None
+
+
+def test_sizes_of_graphs_are_taken_over() -> None:
+    assert declared(options={"cudagraph-capture-sizes": [1, 2, "4", 0]}).capture_sizes == (1, 2, 4)
