@@ -30,8 +30,9 @@ def free_port() -> int:
 
 
 def run_directories() -> set[str]:
+    """Of launches; another check on this machine may be compiling its probe meanwhile."""
     base = Path(os.environ.get("TMPDIR", "/tmp"))
-    return {path.name for path in base.glob("rigappliance-*")}
+    return {path.name for path in base.glob("rigappliance-*") if not path.name.startswith("rigappliance-probe-")}
 
 
 @dataclass

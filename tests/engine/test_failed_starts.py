@@ -65,10 +65,10 @@ def test_a_forced_start_of_it_fails_with_the_engines_own_cause(tmp_path: Path, l
     ],
     ids=["model type", "tokenizer"],
 )
-def test_what_only_the_engine_sees_in_a_checkpoint_is_named(
+def test_what_the_engine_says_of_a_checkpoint_is_named(
     fault: str, damage: Damage, cause: str, words: str, tmp_path: Path, launch: Callable[..., Launch]
 ) -> None:
-    one = launch(environment={CHECKPOINT: str(damaged(tmp_path / "damaged", damage))})
+    one = launch("--force", environment={CHECKPOINT: str(damaged(tmp_path / "damaged", damage))})
     ended = verdict(one, cause, fault, one.started_s)
     assert any(words in text for text in ended.evidence)
 
@@ -78,7 +78,8 @@ def test_a_known_failure_is_not_repeated_until_something_changes(
 ) -> None:
     checkpoint = damaged(tmp_path / "foreign", configured(architectures=["LlamaForFoo"]))
     environment = {CHECKPOINT: str(checkpoint)}
-    one = launch(environment=environment)
+    # The checks see it too.
+    one = launch("--force", environment=environment)
     ended = verdict(one, "checkpoint-unsupported", "architecture that the engine does not know", one.started_s)
     assert any("LlamaForFoo" in text for text in ended.evidence)
 
