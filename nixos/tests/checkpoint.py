@@ -10,7 +10,7 @@ SPOILT = (
         "unreadable model directory",
         f"chmod 700 {CHECKPOINT}; chown root: {CHECKPOINT}",
         "checkpoint-unreadable",
-        "may not|Permission|read",
+        "denied|may not|Permission|read",
         f"chmod 755 {CHECKPOINT}; {MEND}",
     ),
     (
@@ -44,13 +44,13 @@ for fault, spoil, cause, evidence, mend in SPOILT:
     with case(fault):
         clear()
         machine.succeed(spoil)
-        # What config.json says of itself is the engine's to judge.
+        refused(fault)
+        # What config.json says of itself is read at once: there is no later.
         judged = cause == "checkpoint-unsupported"
         if judged:
             adjust(PATIENT + forced())
             begin()
         else:
-            refused(fault)
             machine.succeed(mend)
             # After the checks, as a failing disk would.
             begin(faults=[LATER])

@@ -29,6 +29,7 @@ from rigappliance.preflight.kernelmemory import check_fragmentation, check_huge_
 from rigappliance.preflight.limits import check_limits
 from rigappliance.preflight.memory import check_memory
 from rigappliance.preflight.memorylimit import check_memory_limit, effective_limit
+from rigappliance.preflight.planned import check_plan
 from rigappliance.preflight.port import check_port
 from rigappliance.preflight.servable import check_servable
 from rigappliance.preflight.shapes import check_shapes
@@ -124,6 +125,7 @@ def run_checks(config: RigConfig, facts: Facts | None = None, *, thorough: bool 
     """
     facts = facts or read_facts(config, thorough=thorough)
     system = facts.system
+    cards = check_cards(config, facts.gpu, facts.model, faults=system.faults, cuda=facts.engine_cuda)
     return [
         *check_engine(config.engine),
         *([check_cpu(config, facts.host.cpu)] if facts.thorough else []),
@@ -133,7 +135,9 @@ def run_checks(config: RigConfig, facts: Facts | None = None, *, thorough: bool 
         *([shapes] if (shapes := check_shapes(facts.model, facts.known_shapes)) else []),
         *check_tokenizer(facts.tokenizer_damage),
         *([check_hashes(facts.hashes)] if facts.hashes else []),
-        *check_cards(config, facts.gpu, facts.model, faults=system.faults, cuda=facts.engine_cuda),
+        *cards,
+        # What is wrong with a card would come again as a plan that does not fit it.
+        *([] if verdict(cards) == "fail" else check_plan(config, facts.gpu)),
         *check_memory(
             config,
             facts.host,

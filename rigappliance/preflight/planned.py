@@ -25,6 +25,10 @@ def check_plan(config: RigConfig, gpu: GpuFacts) -> list[Finding]:
 
     try:
         shape = read_shape(config.model.path)
+    except RigError:
+        # The findings about the checkpoint say what is wrong with it.
+        return []
+    try:
         numbers = numbers_for(config.state_dir)
         partition = config.engine.environment.get("VLLM_PP_LAYER_PARTITION")
         question = CardQuestion(shape, cards, numbers, config.hardware.card_margin, partition)
@@ -32,15 +36,15 @@ def check_plan(config: RigConfig, gpu: GpuFacts) -> list[Finding]:
         fit = question.fit(arguments)
         if fit.verdict is Verdict.FITS:
             tokens = fit.memory.kv_tokens if fit.memory else None
-            return [ok("plan.cards", f"fits, with {tokens or 'an unknown number of'} tokens of KV cache")]
+            return [ok("cards.plan", f"fits, with {tokens or 'an unknown number of'} tokens of KV cache")]
         found = ways(question.fit, arguments, None, [])
     except RigError as error:
         return [
-            warn("plan.cards", f"not planned: {error.found}", error.expected or "a model that is known", error.remedy)
+            warn("cards.plan", f"not planned: {error.found}", error.expected or "a model that is known", error.remedy)
         ]
     except Exception as error:
         # A defect of the plan must not keep an engine from being started.
-        return [warn("plan.cards", f"not planned, by a defect: {type(error).__name__}: {error}", "a plan", "report it")]
+        return [warn("cards.plan", f"not planned, by a defect: {type(error).__name__}: {error}", "a plan", "report it")]
     remedy = (
         f"set {found[0].text} ({found[0].effect})" if found else "see `rigappliance plan`, which shows other layouts"
     )
@@ -49,4 +53,4 @@ def check_plan(config: RigConfig, gpu: GpuFacts) -> list[Finding]:
     if not exact:
         # An estimate does not forbid anything.
         kind = warn
-    return [kind("plan.cards", fit.reason, "room for every line of the ledger, and a margin", remedy)]
+    return [kind("cards.plan", fit.reason, "room for every line of the ledger, and a margin", remedy)]

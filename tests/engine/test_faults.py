@@ -41,7 +41,6 @@ class Fault:
     cause: str
     words: str
     damage: Damage
-    force: bool = True
 
 
 CHECKPOINTS = (
@@ -53,14 +52,12 @@ CHECKPOINTS = (
         "checkpoint-unsupported",
         "512",
         configured(hidden_size=512),
-        force=False,
     ),
     Fault(
         "quantisation that the engine does not know",
         "checkpoint-unsupported",
         "foo",
         configured(quantization_config={"quant_method": "foo", "bits": 8}),
-        force=False,
     ),
     # The engine comes up without it, and then refuses every prompt.
     Fault("tokenizer missing", "tokenizer-missing", "400", missing_tokenizer),
@@ -70,7 +67,7 @@ CHECKPOINTS = (
 @pytest.mark.parametrize("fault", CHECKPOINTS, ids=lambda fault: fault.name)
 def test_a_damaged_checkpoint_is_named(fault: Fault, tmp_path: Path, launch: Callable[..., Launch]) -> None:
     checkpoint = damaged(tmp_path / "damaged", fault.damage)
-    one = launch(*(["--force"] if fault.force else []), environment={CHECKPOINT: str(checkpoint)})
+    one = launch("--force", environment={CHECKPOINT: str(checkpoint)})
     ended = verdict(one, fault.cause, fault.name, one.started_s)
     assert any(fault.words in text for text in ended.evidence), ended.evidence
 

@@ -54,6 +54,11 @@ def test_where_nothing_can_be_planned_it_says_nothing(checkpoint: Path, tmp_path
     assert finding(checkpoint, tmp_path, device="cpu").check == ""
 
 
-def test_a_checkpoint_that_is_not_known_forbids_nothing(tmp_path: Path) -> None:
-    found = finding(tmp_path / "nothing", tmp_path)
+def test_of_a_checkpoint_that_cannot_be_read_other_findings_tell(tmp_path: Path) -> None:
+    assert finding(tmp_path / "nothing", tmp_path).check == ""
+
+
+def test_a_calibration_that_makes_no_sense_forbids_nothing(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "calibration.toml").write_text("value = 3")
+    found = finding(checkpoint, tmp_path)
     assert found.severity == "warn" and found.found.startswith("not planned")
