@@ -160,6 +160,12 @@ def advice(plan: Plan) -> Iterator[RenderableType]:
             f"gpu_memory_utilization from {found.least_utilization:.2f} to {found.most_utilization:.2f} would fit; "
             f"one request of up to {found.longest_context} tokens as declared"
         )
+    if found and found.kv_cache_memory_bytes and plan.arguments.kv_cache_memory_bytes is None:
+        size = format_size(found.kv_cache_memory_bytes)
+        yield Text(
+            f"engine.kv_cache_memory of up to {size} a rank would fit too: it stays the same whatever else is on a card, "
+            "and the engine then trusts it instead of measuring"
+        )
     for way in plan.ways:
         yield Text.assemble("would fit: ", (way.text, "bold"), f": {way.effect}")
     if not plan.ways and plan.verdict is not Verdict.FITS and plan.cards and plan.cards.reason:

@@ -15,6 +15,7 @@ Ask = Callable[[EngineArguments], Fit]
 
 # Hundredths: finer steps of utilisation differ by less than two starts do.
 UTILIZATIONS = tuple(hundredths / 100 for hundredths in range(30, 99))
+MIB = 1 << 20
 # Cards from Ada on compute with 8-bit floats; before, the engine's attention kernels for them are few.
 FP8_CAPABILITY = (8, 9)
 SHORTER = (8192, 4096, 2048, 1024)
@@ -60,11 +61,19 @@ def limits(ask: Ask, arguments: EngineArguments, positions: int | None) -> Limit
         most_utilization=fitting[-1] if fitting else None,
         longest_context=longest_context(ask, arguments, positions or arguments.max_model_len),
         requests=here.requests if fits(here) else 0,
-        # A size holds whatever else is on the card by then; as a share it depends on it.
-        kv_cache_memory_bytes=min(max(0, card.kv_available_bytes) for card in best.memory.cards)
-        if best and best.memory
-        else None,
+        kv_cache_memory_bytes=fixed_cache(ask, arguments, best),
     )
+
+
+def fixed_cache(ask: Ask, arguments: EngineArguments, best: Fit | None) -> int | None:
+    """The largest cache, in whole MiB, that fits as ``kv_cache_memory`` too.
+
+    As a size it stays what it is whatever else is on the card by then; as a share of the card it depends on that.
+    """
+    if best is None or best.memory is None:
+        return None
+    size = min(card.kv_available_bytes for card in best.memory.cards) // MIB * MIB
+    return size if size > 0 and fits(ask(replace(arguments, kv_cache_memory_bytes=size))) else None
 
 
 def fits(fit: Fit) -> bool:

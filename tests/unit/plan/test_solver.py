@@ -62,6 +62,14 @@ def test_the_seeds_numbers_fit_and_a_higher_utilisation_is_told_apart(rig: CardQ
     assert weights_gb == pytest.approx(9, rel=0.1)
 
 
+def test_a_cache_of_a_fixed_size_fits_and_a_larger_one_is_not_advised(rig: CardQuestion) -> None:
+    size = limits(rig.fit, SEED, 32768).kv_cache_memory_bytes
+    assert size is not None and size % MIB == 0
+    assert fits(rig.fit(replace(SEED, kv_cache_memory_bytes=size)))
+    assert not fits(rig.fit(replace(SEED, kv_cache_memory_bytes=size + 512 * MIB)))
+    assert limits(replace(rig, cards=[8192 * MIB] * 8).fit, SEED, 4096).kv_cache_memory_bytes is None
+
+
 def test_each_way_really_fits(rig: CardQuestion) -> None:
     asked = replace(SEED, max_model_len=32768)
     assert not fits(rig.fit(asked))
