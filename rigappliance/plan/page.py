@@ -163,7 +163,7 @@ def advice(plan: Plan) -> Iterator[RenderableType]:
     if found and found.kv_cache_memory_bytes and plan.arguments.kv_cache_memory_bytes is None:
         size = format_size(found.kv_cache_memory_bytes)
         yield Text(
-            f"engine.kv_cache_memory of up to {size} a rank would fit too: it stays the same whatever else is on a card, "
+            f"engine.kv_cache_memory of up to {size} a rank would fit too: it stays so whatever else is on a card, "
             "and the engine then trusts it instead of measuring"
         )
     for way in plan.ways:
