@@ -20,7 +20,7 @@ STYLES = {Verdict.FITS: "bold green", Verdict.UNSAFE: "bold yellow", Verdict.TOO
 # Patterns as well as colours: a page may be printed, and pipes carry no colour.
 FILLS = (("█", "blue"), ("▓", "yellow"), ("▒", "green"), ("░", "magenta"), ("■", "cyan"), ("▪", "red"))
 ASCII_FILLS = ("#", "=", "+", "-", "*", "o")
-# A line that takes less than this of a card is in the table, and not worth a cell.
+# The rest is in --json: on eight cards there are a dozen, and the slowest of them help nobody.
 LAYOUTS_SHOWN = 8
 
 
