@@ -109,42 +109,33 @@ def main() -> int:
 
     output = chosen.output or ROOT / "bench" / "results" / "no_avx.json"
     stored = json.loads(output.read_text())["packages"] if chosen.keep and output.exists() else []
-    kept = {(one["name"], one["version"]): Package.from_dict(one) for one in stored}
+    versions = {one["name"]: one["version"] for one in every}
+    tried = {one["name"]: Package.from_dict(one) for one in stored if versions.get(one["name"]) == one["version"]}
     result: dict[str, Any] = {
         "machine": {**machine(), "engine": f"{name_of(python)}: Python {found['python']}"},
         "emulator": {processor.name: processor.model for processor in processors},
         "planted": plants,
         "distributions": len(every),
         "no_native_code": without,
-        "of_the_lock_not_tried": locked.elsewhere({one["name"]: one["version"] for one in every}),
+        "of_the_lock_not_tried": locked.elsewhere(versions),
         "packages": [],
     }
-    packages: list[Package] = []
     for one in native:
-        known = kept.get((one["name"], one["version"]))
-        if chosen.only and one["name"] in chosen.only:
+        name, known = one["name"], tried.get(one["name"])
+        if chosen.only:
             known = None
-        elif known and (chosen.only or chosen.no_erratum or known.erratum):
-            packages.append(known)
-            continue
-        elif chosen.only:
+        if (chosen.only and name not in chosen.only) or (known and (chosen.no_erratum or known.erratum)):
             continue
         here, emulated = (known.here, known.emulated) if known else (bench.try_one(one) for bench in benches[:2])
-        package = Package(
-            name=one["name"],
-            version=one["version"],
-            libraries=len(one["libraries"]),
-            programs=len(one["programs"]),
-            here=here,
-            emulated=emulated,
-            erratum=None if chosen.no_erratum else benches[2].try_one(one),
-        )
-        packages.append(package)
-        print(f"{len(packages):>3}/{len(native)} {package.line()}", flush=True)
+        erratum = None if chosen.no_erratum else benches[2].try_one(one)
+        counts = len(one["libraries"]), len(one["programs"])
+        tried[name] = Package(name, one["version"], *counts, here=here, emulated=emulated, erratum=erratum)
+        print(f"{len(tried):>3}/{len(native)} {tried[name].line()}", flush=True)
         # What took an hour is not lost with its end.
-        result["packages"] = [package.as_dict() for package in packages]
+        result["packages"] = [tried[name].as_dict() for name in sorted(tried)]
         output.write_text(json.dumps({"bench": "no_avx", "date": time.strftime("%Y-%m-%d"), **result}, indent=1) + "\n")
 
+    packages = [tried[name] for name in sorted(tried)]
     result["packages"] = [package.as_dict() for package in packages]
     verdicts = [package.verdict for package in packages]
     finish(

@@ -15,6 +15,7 @@ ELF = b"\x7fELF"
 X86_64 = 62
 PROGRAM, SHARED = 2, 3
 INTERPRETER_SEGMENT = 3
+OWN_TEST = re.compile(r"/test/|/test_[^/]*$|[_T]est$")
 
 
 def kind_of(path: Path) -> str | None:
@@ -57,6 +58,8 @@ def main() -> None:
     for distribution in importlib.metadata.distributions():
         files = {Path(str(distribution.locate_file(file))).resolve() for file in distribution.files or []}
         kinds = {str(path): kind for path in sorted(files) if path.suffix != ".py" and (kind := kind_of(path))}
+        # Tests of its own that a distribution brings along are started by nobody.
+        kinds = {path: kind for path, kind in kinds.items() if kind == "library" or not OWN_TEST.search(path)}
         found.append(
             {
                 "name": normalised(distribution.metadata["Name"]),

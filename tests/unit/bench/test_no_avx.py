@@ -65,7 +65,7 @@ def test_a_library_that_dies_by_itself_does_not_end_the_trial() -> None:
 
 def test_another_end_is_no_illegal_instruction() -> None:
     output = told(("begin import one", "", False))
-    for code, words in ((1, "exit code 1"), (-11, "exit code -11"), (None, "took too long")):
+    for code, words in ((0, "exit code 0"), (1, "exit code 1"), (-11, "exit code -11"), (None, "took too long")):
         trial = read_steps(ended(output, code))
         assert not trial.dead
         [(step, error)] = trial.failed
