@@ -69,6 +69,10 @@ def test_at_0_90_it_is_not_called_safe_and_the_line_is_named(seed: Path) -> None
 def test_a_buyer_asks_for_other_cards_and_models(seed: Path) -> None:
     small = plan("--cards", "6 x RTX 3060", "--model", "Qwen/Qwen2.5-32B-Instruct-GPTQ-Int4", directory=seed)
     assert small["verdict"] == "fits" and "6 × " in small["machine"]
+    # Six cards are no width of this model: four are used, and said to be the best.
+    assert small["layout"]["tensor_parallel"] == 4
+    pairs = plan("--cards", "6 x RTX 3060", "--model", "Qwen/Qwen2.5-0.5B-Instruct", directory=seed)
+    assert pairs["verdict"] == "fits" and any("is the fastest layout" in note for note in pairs["notes"])
     large = plan("--cards", "2x3060", "--model", INT8, directory=seed)
     assert large["verdict"] == "does not fit" and large["overflow"] == "weights"
 
