@@ -6,6 +6,7 @@ from rigappliance.config import RigConfig
 from rigappliance.facts.gpu import CardFacts, GpuFacts
 from rigappliance.facts.kernelmessages import KernelFaults
 from rigappliance.facts.model import ModelFacts
+from rigappliance.plan.kernels import dotted, least_capability
 from rigappliance.preflight.cardcondition import check_memory_errors, check_slowdown, check_temperature, check_xids
 from rigappliance.preflight.cardlinks import check_links, check_peers
 from rigappliance.preflight.cardpower import check_persistence, check_power
@@ -16,10 +17,6 @@ from rigappliance.units import format_size
 
 # NVML's total leaves out what the driver keeps, so a card always has a little less than its name says.
 MEMORY_TOLERANCE = 0.05
-# Kernels by quantisation method (Marlin's and FP8's lower bounds in vllm/model_executor/layers/quantization).
-CAPABILITY_BY_METHOD = dict.fromkeys(("gptq", "gptq_marlin", "awq", "awq_marlin", "fp8"), (7, 5))
-CAPABILITY_LEAST = (7, 0)
-CAPABILITY_BFLOAT16 = (8, 0)
 
 
 def check_cards(
@@ -179,11 +176,7 @@ def check_weights(config: RigConfig, cards: tuple[CardFacts, ...], model: ModelF
 def check_capability(config: RigConfig, cards: tuple[CardFacts, ...], model: ModelFacts) -> Finding:
     """The engine has no kernels for older cards."""
     method = config.engine.quantization or (model.quantisation.method if model.quantisation else None)
-    least = CAPABILITY_BY_METHOD.get(method or "", CAPABILITY_LEAST)
-    reason = f"for {method}" if method in CAPABILITY_BY_METHOD else "for this engine"
-    # Only where declared: with dtype auto the engine itself falls back to float16.
-    if config.engine.dtype == "bfloat16" and least < CAPABILITY_BFLOAT16:
-        least, reason = CAPABILITY_BFLOAT16, "for engine.dtype bfloat16"
+    least, reason = least_capability(method, config.engine.dtype)
     expected = f"compute capability {dotted(least)} or more {reason}"
     known = [(card.compute_capability, card) for card in cards if card.compute_capability]
     if len(known) < len(cards):
@@ -193,7 +186,3 @@ def check_capability(config: RigConfig, cards: tuple[CardFacts, ...], model: Mod
         return ok("cards.capability", f"compute capability {dotted(min(found for found, _ in known))}")
     remedy = "set engine.dtype to float16" if "bfloat16" in reason else "use newer cards"
     return fail("cards.capability", "; ".join(old), expected, remedy)
-
-
-def dotted(capability: tuple[int, int]) -> str:
-    return f"{capability[0]}.{capability[1]}"

@@ -73,6 +73,8 @@ def test_a_buyer_asks_for_other_cards_and_models(seed: Path) -> None:
     assert small["layout"]["tensor_parallel"] == 4
     pairs = plan("--cards", "6 x RTX 3060", "--model", "Qwen/Qwen2.5-0.5B-Instruct", directory=seed)
     assert pairs["verdict"] == "fits" and any("is the fastest layout" in note for note in pairs["notes"])
+    old = plan("--cards", "8 x GTX 1080 Ti", "--model", "Qwen/Qwen2.5-7B-Instruct-GPTQ-Int4", directory=seed)
+    assert old["verdict"] == "does not fit" and "6.1" in old["reasons"][0]
     large = plan("--cards", "2x3060", "--model", INT8, directory=seed)
     assert large["verdict"] == "does not fit" and large["overflow"] == "weights"
 
