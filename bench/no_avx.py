@@ -61,7 +61,7 @@ def planted_package(bench: Bench, work: Path) -> dict[str, str]:
     package = {"name": "planted", "libraries": [str(library)], "programs": [], "modules": ["planted_module"]}
     trial = bench.try_one(package, PYTHONPATH=str(work))
     steps = [f"load {work.name}/planted.so", "import planted_module"]
-    if [step for step, _ in trial.dead] != steps or any(death.library != str(library) for _, death in trial.dead):
+    if [step for step, _ in trial.dead] != steps or any(death.library != library.name for _, death in trial.dead):
         raise SystemExit(f"{bench.emulator.processor}: the planted library: {trial}")
     return {"library": f"dies when loaded and when imported: {trial.dead[1][1].instruction}"}
 

@@ -102,7 +102,7 @@ class Package:
 
 def place(library: str) -> str:
     """The path from the environment's packages on."""
-    return library.partition("/site-packages/")[2] or Path(library).name
+    return library.partition("site-packages/")[2] or Path(library).name
 
 
 def as_text(result: dict[str, Any], packages: Sequence[Package]) -> str:

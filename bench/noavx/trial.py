@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,15 @@ class Bench:
     def __init__(self, emulator: Emulator, python: Path, work: Path, libraries: str) -> None:
         self.emulator, self.python, self.work, self.libraries = emulator, python, work, libraries
 
+    def plain(self, ended: Ended) -> Ended:
+        """The same, without the places of this machine."""
+
+        def short(text: str) -> str:
+            return text.replace(f"{self.python.parent.parent}/", "").replace(f"{self.work.parent}/", "")
+
+        death = replace(ended.death, library=short(ended.death.library)) if ended.death else None
+        return replace(ended, output=short(ended.output), errors=short(ended.errors), death=death)
+
     def try_one(self, distribution: Mapping[str, Any], **more: str) -> Trial:
         """All steps of ``distribution``, with ``more`` in its environment."""
         home = self.work / f"{distribution['name']}"
@@ -127,12 +136,12 @@ class Bench:
         asked.write_text(json.dumps(distribution))
         # -P: the folder of the script holds no module that is tried.
         command: list[str | Path] = [self.python, "-P", GUEST, str(distribution["name"]), asked]
-        trial = read_steps(self.emulator.run(command, settings, home, TRIAL_LIMIT_S))
+        trial = read_steps(self.plain(self.emulator.run(command, settings, home, TRIAL_LIMIT_S)))
         (home / "kernel.ptx").write_text(KERNEL)
         for program in distribution["programs"]:
             step = f"run {Path(program).name}"
             arguments = ARGUMENTS.get(Path(program).name, ["--help"])
-            ended = self.emulator.run([program, *arguments], settings, home, PROGRAM_LIMIT_S)
+            ended = self.plain(self.emulator.run([program, *arguments], settings, home, PROGRAM_LIMIT_S))
             trial.seconds += ended.seconds
             if ended.death:
                 trial.dead.append((step, ended.death))
