@@ -117,6 +117,7 @@ def main() -> int:
         "planted": plants,
         "distributions": len(every),
         "no_native_code": without,
+        "native_not_tried": [],
         "of_the_lock_not_tried": locked.elsewhere(versions),
         "packages": [],
     }
@@ -133,6 +134,7 @@ def main() -> int:
         print(f"{len(tried):>3}/{len(native)} {tried[name].line()}", flush=True)
         # What took an hour is not lost with its end.
         result["packages"] = [tried[name].as_dict() for name in sorted(tried)]
+        result["native_not_tried"] = sorted(one["name"] for one in native if one["name"] not in tried)
         output.write_text(json.dumps({"bench": "no_avx", "date": time.strftime("%Y-%m-%d"), **result}, indent=1) + "\n")
 
     packages = [tried[name] for name in sorted(tried)]

@@ -115,6 +115,7 @@ def as_text(result: dict[str, Any], packages: Sequence[Package]) -> str:
     lines += [
         f"  {one.name}: {step}: {' '.join(error.split())[:160]}" for one in packages for step, error in one.not_tried
     ]
+    lines += ["", f"Native and not tried: {', '.join(result['native_not_tried']) or 'none'}"]
     lines += ["", f"Without native code: {', '.join(result['no_native_code'])}", ""]
     lines += ["Of engine/poetry.lock not tried here, or in another version:"]
     for one in result["of_the_lock_not_tried"]:
