@@ -39,7 +39,7 @@ class Case:
             max_model_len=self.max_model_len,
             kv_cache_dtype=self.kv_cache_dtype,
             dtype=self.dtype,
-            block_tokens=self.block_tokens or 16,
+            block_tokens=self.block_tokens,
         )
 
     @property
