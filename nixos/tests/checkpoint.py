@@ -33,7 +33,8 @@ SPOILT = (
         "wrong architecture in config.json",
         f"sed -i s/Qwen2ForCausalLM/NoSuchForCausalLM/ {CHECKPOINT}/config.json",
         "checkpoint-unsupported",
-        "NoSuchForCausalLM",
+        # The recording names the one that it was made with.
+        "Model architectures .* are not supported",
         MEND,
     ),
 )
