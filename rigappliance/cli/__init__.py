@@ -32,6 +32,7 @@ VERBS: dict[str, str] = {
     "status": "Show the running or last start: phase, times, memory, endpoint.",
     "why": "Explain the last failure, or a log from anywhere.",
     "ask": "Send one prompt and stream the answer.",
+    "bench": "Measure this rig, and compare it with what it did before.",
     "calibrate": "Take this rig's own numbers for plans from a running engine.",
     "schema": "Print the configuration's JSON Schema or an annotated example.",
 }

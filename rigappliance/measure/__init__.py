@@ -1,0 +1,1 @@
+"""What an operator measures on a rig: ``rigappliance bench``."""

@@ -1,0 +1,151 @@
+"""A report as text and as JSON."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from typing import Any
+
+from rigappliance.measure.byhand import against
+from rigappliance.measure.compare import Comparison, compare
+from rigappliance.measure.figures import PERCENTILES, Figure, Kind
+from rigappliance.measure.identity import changes
+from rigappliance.measure.run import Report, described
+from rigappliance.units import format_size
+
+TITLES: dict[Kind, tuple[str, str]] = {
+    "prefill": ("prompts", "time to first token"),
+    "decode": ("answers", "between tokens"),
+}
+
+
+def rate_against(report: Report, figure: Figure) -> Comparison | None:
+    """Tokens a second against the earlier runs'."""
+    others = [found for run in report.earlier if (found := run.figure(figure.kind, figure.concurrency))]
+    return compare(figure.tokens_s, [each.tokens_s for each in others], more_is_better=True)
+
+
+def delay_against(report: Report, figure: Figure) -> Comparison | None:
+    """Time to first token, or between tokens, against the earlier runs'."""
+    others = [found for run in report.earlier if (found := run.figure(figure.kind, figure.concurrency))]
+    return compare(figure.typical_s, [each.typical_s for each in others], more_is_better=False)
+
+
+def as_dict(report: Report) -> dict[str, Any]:
+    """Figures as numbers, in seconds and tokens a second."""
+
+    def compared(found: Comparison | None) -> dict[str, object] | None:
+        return found.as_dict() if found else None
+
+    figures = [
+        {
+            **each.as_dict(),
+            "tokens_s_against": compared(rate_against(report, each)),
+            "typical_s_against": compared(delay_against(report, each)),
+        }
+        for each in report.run.figures
+    ]
+    return {
+        **report.run.as_dict(),
+        "figures": figures,
+        "starts": [each.as_dict() for each in report.starts],
+        "earlier_runs": [each.started for each in report.earlier],
+        "changed_since_last_run": changes(report.earlier[-1].settings, report.run.settings) if report.earlier else [],
+        "reference": dict(by_hand_lines(report)),
+        "kept": str(report.path) if report.path else None,
+        "error": report.error.as_dict() if report.error else None,
+    }
+
+
+def as_text(report: Report) -> str:
+    return "\n".join(lines(report))
+
+
+def lines(report: Report) -> Iterator[str]:
+    run = report.run
+    key = run.key
+    yield f"vLLM {key['engine']}, {key['layout']}; {key['host']}, cards: {key['cards']}"
+    yield f"{run.date}, {described(run.workload)}" + ("" if run.complete else "; ended early")
+    if report.starts:
+        yield ""
+        yield f"{'this start':<16}{'seconds':>10}  against earlier starts"
+        for part in report.starts:
+            yield f"{part.name:<16}{part.seconds:>10.1f}  {said(part.comparison)}"
+    for kind, (title, delay) in TITLES.items():
+        chosen = [each for each in run.figures if each.kind == kind]
+        if chosen:
+            yield ""
+            yield from table(report, title, delay, chosen)
+    yield ""
+    yield from remarks(report)
+
+
+def table(report: Report, title: str, delay: str, figures: list[Figure]) -> Iterator[str]:
+    heads = "".join(f"{f'{percent} %':>10}" for percent in PERCENTILES)
+    yield f"{title:<16}{'tokens/s':>10} {'least to most':>18}   {delay:>20}{heads}{'most':>10}  against earlier runs"
+    for each in figures:
+        middle = statistics.median(each.tokens_s)
+        span = f"{rate(min(each.tokens_s))} to {rate(max(each.tokens_s))}"
+        delays = (
+            "".join(f"{delay_text(each.percentiles_s.get(percent)):>10}" for percent in PERCENTILES)
+            + f"{delay_text(each.longest_s):>10}"
+        )
+        name = f"{each.concurrency} at a time"
+        verdict = f"tokens/s {said(rate_against(report, each))}; delay {said(delay_against(report, each))}"
+        yield f"{name:<16}{rate(middle):>10} {span:>18}   {f'of {each.values}':>20}{delays}  {verdict}"
+
+
+def remarks(report: Report) -> Iterator[str]:
+    run = report.run
+    if report.earlier:
+        plural = "s" if len(report.earlier) > 1 else ""
+        yield f"against {len(report.earlier)} earlier run{plural} here, the last of {report.earlier[-1].date}"
+        for change in changes(report.earlier[-1].settings, run.settings):
+            yield f"  changed since then: {change}"
+    else:
+        yield "no earlier run of this machine, engine, model and layout to compare with"
+    if report.reference:
+        yield f"against the reference rig, by hand ({report.reference.note}):"
+        for name, text in by_hand_lines(report):
+            yield f"  {name}: {text}"
+    shares = [each.client_share for each in run.figures]
+    if shares:
+        share, size = max(shares), format_size(run.client_peak_bytes)
+        yield f"the client itself took up to {share:.0%} of this machine's CPU time, and {size} of memory"
+    for note in run.notes:
+        yield f"note: {note}"
+    if report.path:
+        yield f"kept as {report.path}"
+
+
+def by_hand_lines(report: Report) -> Iterator[tuple[str, str]]:
+    """Name and how this run stands to it, for what both know."""
+    if report.reference is None:
+        return
+    here: dict[str, float] = {}
+    for part in report.starts:
+        if part.name in ("load", "silent"):
+            here[{"load": "weights_s", "silent": "silent_s"}[part.name]] = part.seconds
+    for kind in TITLES:
+        figure = report.run.figure(kind, 1)
+        if figure:
+            here[f"{kind}_tokens_s"] = statistics.median(figure.tokens_s)
+    for name, value in here.items():
+        least, most = report.reference.figures[name]
+        seen = f"{least:g}" if least == most else f"{least:g} to {most:g}"
+        yield name, f"{value:.4g} here, {seen} there: {against(value, (least, most))}"
+
+
+def said(found: Comparison | None) -> str:
+    return str(found) if found else "–"
+
+
+def rate(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
+def delay_text(seconds: float | None) -> str:
+    """``–`` where so few values do not tell."""
+    if seconds is None:
+        return "–"
+    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
