@@ -1,0 +1,46 @@
+"""The caches of one launch, from before its start to after its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from rigappliance.caches.identity import Identity
+from rigappliance.caches.keep import prepare, seal
+
+# Whoever was writing when an engine was ended wrote later than this long before.
+SETTLED_S = 30.0
+
+
+class Keeper:
+    """``say`` gets a line for the operator. ``before`` may refuse the start; nothing after it raises."""
+
+    def __init__(self, state_dir: Path, identity: Identity, say: Callable[[str], None]) -> None:
+        self.state_dir = state_dir
+        self.identity = identity
+        self.say = say
+
+    def before(self) -> None:
+        """Leave the engine what is vouched for. Raises ``PreflightError`` where damage cannot be moved away."""
+        for line in prepare(self.state_dir, self.identity):
+            self.say(line)
+
+    def ready(self, durations_s: Mapping[str, float]) -> None:
+        """The engine is ready, after ``durations_s`` by phase: what it compiled is good. Reads all that is new."""
+        self._seal(durations_s, None)
+
+    def ended(self, *, ready: bool, in_order: bool, compiled: bool) -> None:
+        """The engine is gone. ``compiled``: it had left the compile phase behind.
+
+        What was compiled outlasts a start that failed later, for want of memory for its graphs, say; but for what was
+        written last nobody vouches, since it may be half of it.
+        """
+        if ready or compiled:
+            self._seal({}, None if in_order else time.time_ns() - round(SETTLED_S * 1e9))
+
+    def _seal(self, durations_s: Mapping[str, float], until_ns: int | None) -> None:
+        try:
+            seal(self.state_dir, self.identity, durations_s, until_ns)
+        except OSError as error:
+            self.say(f"the caches are not kept ({error.strerror or error}): the next start computes them again")

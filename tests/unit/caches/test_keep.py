@@ -1,0 +1,255 @@
+"""What a start finds in its caches after one that went well, one that did not, and after damage."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rigappliance.caches import manifest, tree
+from rigappliance.caches.keep import prepare, seal
+from rigappliance.caches.keeper import Keeper
+from rigappliance.caches.store import Store
+from rigappliance.errors import PreflightError
+from tests.unit.caches.filled import CONTENT, DURATIONS, KERNEL, MODEL, fill, found, identity
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """After a start that got ready."""
+    fill(tmp_path)
+    seal(tmp_path, identity(), DURATIONS)
+    return tmp_path
+
+
+def test_what_was_sealed_is_there_again(state: Path) -> None:
+    assert prepare(state, identity()) == []
+    assert found(state) == CONTENT
+
+
+def test_what_no_start_sealed_is_moved_aside(tmp_path: Path) -> None:
+    fill(tmp_path)
+    (line,) = prepare(tmp_path, identity())
+    assert "never got ready" in line
+    assert found(tmp_path) == {}
+    assert (tmp_path / "cache.aside" / MODEL).read_bytes() == CONTENT[MODEL]
+
+
+def test_what_came_after_the_seal_is_removed_and_the_rest_stays(state: Path) -> None:
+    prepare(state, identity())
+    fill(state, {"triton/CD/half.cubin": b"ha", "vllm/x/model.77.tmp": b"h"})
+    (line,) = prepare(state, identity())
+    assert "2 files" in line
+    assert found(state) == CONTENT
+
+
+def flip(path: Path) -> None:
+    """One byte, and the time as it was: as a disk does it."""
+    status = path.stat()
+    data = bytearray(path.read_bytes())
+    data[3] ^= 0x10
+    path.write_bytes(bytes(data))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def pipe(path: Path) -> None:
+    """Reading it would wait for ever."""
+    path.unlink()
+    os.mkfifo(path)
+
+
+def link(path: Path) -> None:
+    other = path.with_suffix(".other")
+    path.rename(other)
+    path.symlink_to(other)
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "flipped": (flip, "has another content"),
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:5]), "has 5 bytes of "),
+    "emptied": (lambda path: path.write_bytes(b""), "has 0 bytes of "),
+    "gone": (lambda path: path.unlink(), "is gone"),
+    "a pipe": (pipe, "is no regular file"),
+    "a link": (link, "is no regular file"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_part_is_named_and_moved_aside_and_the_others_stay(name: str, state: Path) -> None:
+    damage, what = DAMAGES[name]
+    damage(state / "cache" / KERNEL)
+    (line,) = prepare(state, identity())
+    assert KERNEL in line and what in line
+    assert found(state) == {name: data for name, data in CONTENT.items() if not name.startswith("triton/")}
+    assert prepare(state, identity()) == []
+
+
+def test_a_file_that_cannot_be_read_is_damage(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a stand-in for the disk, since root may read whatever has a mode."""
+
+    def digest_of(path: Path) -> str:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(tree, "digest_of", digest_of)
+    (line,) = prepare(state, identity())
+    assert "cannot be read: Input/output error" in line
+    assert found(state) == {}
+
+
+def test_a_part_that_is_a_link_is_never_followed(state: Path, tmp_path: Path) -> None:
+    real = state / "cache/triton"
+    real.rename(tmp_path / "elsewhere")
+    real.symlink_to(tmp_path / "elsewhere")
+    assert any("triton" in line for line in prepare(state, identity()))
+    assert not real.exists()
+    assert (tmp_path / "elsewhere/AB/kernel.cubin").exists()
+
+
+def test_damage_that_cannot_be_moved_refuses_the_start(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flip(state / "cache" / MODEL)
+
+    def rename(path: Path, target: Path) -> Path:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(PreflightError, match=r"cannot be moved to .*cache.aside: Permission denied"):
+        prepare(state, identity())
+
+
+def test_beyond_the_limit_a_files_time_stands_for_its_digest(state: Path) -> None:
+    kept = manifest.read_manifest(state / "cache")
+    assert kept is not None
+    assert tree.verify(state / "cache", kept, digest_limit_bytes=0).digested_bytes == 0
+    os.utime(state / "cache" / KERNEL)
+    verdict = tree.verify(state / "cache", kept, digest_limit_bytes=0)
+    assert (verdict.damages, verdict.digested_bytes) == ((), len(CONTENT[KERNEL]))
+    flip(state / "cache" / MODEL)
+    os.utime(state / "cache" / MODEL)
+    assert [each.file for each in tree.verify(state / "cache", kept, digest_limit_bytes=0).damages] == [MODEL]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 1}', '{"schema": 9}', "null", "\0"])
+def test_a_manifest_that_makes_no_sense_vouches_for_nothing(text: str, state: Path) -> None:
+    (state / "cache/manifest.json").write_text(text)
+    (line,) = prepare(state, identity())
+    assert "its manifest" in line
+    assert found(state) == {}
+
+
+def test_a_manifest_with_another_identity_than_its_key_vouches_for_nothing(state: Path) -> None:
+    path = state / "cache/manifest.json"
+    path.write_text(path.read_text().replace("TP 8 PP 1", "TP 4 PP 2"))
+    (line,) = prepare(state, identity())
+    assert "key" in line
+    assert found(state) == {}
+
+
+def test_another_layout_has_caches_of_its_own_and_the_first_come_back(state: Path) -> None:
+    other = identity(layout="TP 4 PP 2")
+    (line,) = prepare(state, other)
+    assert "layout is TP 8 PP 1 and not TP 4 PP 2" in line
+    assert found(state) == {}
+    fill(state, {MODEL: b"four"})
+    seal(state, other, DURATIONS)
+    assert any("taken out again" in line for line in prepare(state, identity()))
+    assert found(state) == CONTENT
+    prepare(state, other)
+    assert found(state) == {MODEL: b"four"}
+
+
+def test_what_is_taken_out_again_is_verified_too(state: Path) -> None:
+    prepare(state, identity(layout="TP 1 PP 1"))
+    flip(state / "cache.kept" / identity().key / MODEL)
+    lines = prepare(state, identity())
+    assert any(MODEL in line for line in lines)
+    assert MODEL not in found(state)
+    assert KERNEL in found(state)
+
+
+def test_the_profiled_kv_cache_goes_with_its_share_of_memory_and_nothing_else(tmp_path: Path) -> None:
+    """The engine's own key of it lacks the share: a plan of 0.90 would be taken for 0.85, and end out of memory."""
+    plan = "vllm/startup_plan/startup_plan_0123.json"
+    fill(tmp_path, {**CONTENT, plan: b"{}"})
+    seal(tmp_path, identity(share="0.9"), DURATIONS)
+    prepare(tmp_path, identity(share="0.9"))
+    assert plan in found(tmp_path)
+    assert any("gpu_memory_utilization" in line for line in prepare(tmp_path, identity(share="0.85")))
+    assert found(tmp_path) == CONTENT
+
+
+def test_the_oldest_go_first_when_too_much_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = sum(map(len, CONTENT.values()))
+    for age in range(4):
+        monkeypatch.setattr(time, "time", lambda age=age: 1e9 + age)
+        prepare(tmp_path, identity(layout=f"TP {age}"))
+        fill(tmp_path)
+        seal(tmp_path, identity(layout=f"TP {age}"), DURATIONS)
+    kept = Store(tmp_path)
+    assert len(kept.prune(2 * size)) == 1
+    assert sorted(kept.kept_keys()) == sorted(identity(layout=f"TP {age}").key for age in (1, 2))
+    assert found(tmp_path) == CONTENT
+
+
+def test_a_full_disk_says_so_and_vouches_for_what_it_did(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(state, identity())
+    fill(state, {"triton/new.cubin": b"new"})
+    before = (state / "cache/manifest.json").read_text()
+
+    def fsync(fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    lines: list[str] = []
+    Keeper(state, identity(), lines.append).ready(DURATIONS)
+    assert len(lines) == 1 and "No space left on device" in lines[0]
+    assert (state / "cache/manifest.json").read_text() == before
+    monkeypatch.undo()
+    prepare(state, identity())
+    assert found(state) == CONTENT
+
+
+def test_a_start_that_failed_after_compiling_keeps_that_but_not_what_was_written_last(tmp_path: Path) -> None:
+    keeper = Keeper(tmp_path, identity(), print)
+    keeper.before()
+    fill(tmp_path)
+    for name in CONTENT:
+        os.utime(tmp_path / "cache" / name, (1e9, 1e9))
+    fill(tmp_path, {"triton/EF/half": b"h"})
+    keeper.ended(ready=False, in_order=False, compiled=True)
+    assert any("1 file" in line for line in prepare(tmp_path, identity()))
+    assert found(tmp_path) == CONTENT
+
+
+def test_a_start_that_failed_before_keeps_nothing(tmp_path: Path) -> None:
+    keeper = Keeper(tmp_path, identity(), print)
+    keeper.before()
+    fill(tmp_path)
+    keeper.ended(ready=False, in_order=False, compiled=False)
+    prepare(tmp_path, identity())
+    assert found(tmp_path) == {}
+
+
+def test_the_seal_of_the_end_takes_what_came_while_serving_and_keeps_the_times(state: Path) -> None:
+    keeper = Keeper(state, identity(), print)
+    keeper.before()
+    keeper.ready({"compile": 1.0})
+    fill(state, {"triton/late.cubin": b"late"})
+    keeper.ended(ready=True, in_order=True, compiled=True)
+    assert prepare(state, identity()) == []
+    assert "triton/late.cubin" in found(state)
+    kept = manifest.read_manifest(state / "cache")
+    assert kept is not None
+    assert (kept.filled_s, kept.last_s) == (DURATIONS, {"compile": 1.0})
+
+
+def test_clear_leaves_what_is_beside_the_caches(state: Path) -> None:
+    prepare(state, identity(layout="TP 2"))
+    fill(state, {"huggingface/token": b"secret"})
+    fill(state)
+    Store(state).clear()
+    assert found(state) == {"huggingface/token": b"secret"}
+    assert Store(state).kept_keys() == []
