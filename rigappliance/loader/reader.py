@@ -1,0 +1,150 @@
+"""The one pass: a thread of rank 0 has the kernel read all shards in order, ahead of the slowest rank.
+
+It asks for pieces with POSIX_FADV_WILLNEED, which copies nothing, and paces itself by reading the last byte of each.
+What a piece's read fails of is left to the rank that wants it: it reads again, fails again and can name the tensor.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from .board import Board, Word
+from .dropper import Dropper
+from .errors import PREFIX, LoadError
+from .header import Shard
+from .memory import MIB
+from .pace import Waiting
+
+logger = logging.getLogger("vllm.rigappliance.loader")
+
+# The kernel's own default (VM_READAHEAD_PAGES): no device takes less a request.
+DEFAULT_PIECE_BYTES = 128 * 1024
+LARGEST_PIECE_BYTES = 2 * MIB
+AHEAD_BYTES = 8 * MIB
+REPORT_S = 2.0
+
+
+class Reader(threading.Thread):
+    """``drop_behind``: pages that no rank wants any more leave the page cache."""
+
+    def __init__(self, board: Board, shards: tuple[Shard, ...], stall_s: float, drop_behind: bool) -> None:
+        super().__init__(name="rigappliance-reader", daemon=True)
+        self.board = board
+        self.shards = shards
+        self.stall_s = stall_s
+        self.dropper = Dropper(shards) if drop_behind else None
+        self.stopped = threading.Event()
+        self.waited_s = 0.0
+        self.failed_pieces = 0
+        self._started_s = self._reported_s = time.monotonic()
+        self._reported = 0
+        self._read_s: float | None = None
+
+    def stop(self) -> None:
+        self.stopped.set()
+
+    @property
+    def going(self) -> bool:
+        return not self.stopped.is_set() and not self.board.is_open
+
+    def run(self) -> None:
+        try:
+            for shard in self.shards:
+                self._read(shard)
+            self._read_s = time.monotonic() - self._started_s
+            # Pages can go, and the ranks' times be told, once the last one has what it wants.
+            self._wait(lambda: bool(self.board.active()))
+        except LoadError as error:
+            logger.error("%s", error)
+        except OSError as error:
+            # Whatever it is, the ranks meet it too, and can say which tensor it hits.
+            logger.warning("%s the common read ended early: %s", PREFIX, error)
+            self.board.open_gate()
+        finally:
+            self._finish()
+
+    def _read(self, shard: Shard) -> None:
+        descriptor = os.open(shard.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            # Otherwise reading one byte of a piece would make the kernel read on from there of its own accord.
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+            piece_bytes = piece_size(os.fstat(descriptor).st_dev)
+            asked = passed = shard.first
+            end = shard.first + shard.size_bytes
+            while passed < end and self.going:
+                limit = min(end, self.board.limit(), passed + max(AHEAD_BYTES, 2 * piece_bytes))
+                while asked < limit:
+                    os.posix_fadvise(descriptor, asked - shard.first, piece_bytes, os.POSIX_FADV_WILLNEED)
+                    asked = min(asked + piece_bytes, end)
+                if passed < asked:
+                    passed = min(passed + piece_bytes, end)
+                    self._confirm(descriptor, passed - shard.first - 1)
+                    self.board.reader = passed
+                else:
+                    self._wait_for_room(asked)
+                self._between()
+        finally:
+            os.close(descriptor)
+
+    def _confirm(self, descriptor: int, last: int) -> None:
+        """Returns when the piece that ends with byte ``last`` is there."""
+        try:
+            if os.pread(descriptor, 1, last):
+                return
+        except OSError:
+            pass
+        self.failed_pieces += 1
+
+    def _wait_for_room(self, asked: int) -> None:
+        self._wait(lambda: self.board.limit() <= asked)
+
+    def _wait(self, not_yet: Callable[[], bool]) -> None:
+        started_s = time.monotonic()
+        waiting = Waiting(self.board, self.stall_s, "the reader")
+        while not_yet() and not self.stopped.is_set() and waiting.go_on():
+            self._between()
+        self.waited_s += time.monotonic() - started_s
+
+    def _between(self) -> None:
+        if self.dropper:
+            self.dropper.behind(self.board.slowest())
+        now_s = time.monotonic()
+        if self._read_s is None and now_s - self._reported_s >= REPORT_S:
+            done = self.board.reader
+            self._report((done - self._reported) / (now_s - self._reported_s))
+            self._reported_s, self._reported = now_s, done
+
+    def _report(self, bytes_per_s: float) -> None:
+        done, total = self.board.reader, max(self.board.total_bytes, 1)
+        share = 100 * done // total
+        logger.info("%s read %d of %d bytes (%d%%), %.0f MB/s", PREFIX, done, total, share, bytes_per_s / 1e6)
+
+    def _finish(self) -> None:
+        board, total_s = self.board, time.monotonic() - self._started_s
+        if self.dropper:
+            self.dropper.behind(board.slowest())
+            self.dropper.close()
+        read_s = total_s if self._read_s is None else self._read_s
+        self._report(board.reader / max(read_s, 1e-9))
+        ranks_s = sum(board.get(rank, Word.WAITED_US) for rank in range(board.ranks)) / 1e6
+        logger.info(
+            "%s finished after %.1f s: %d bytes read in %.1f s, window %d bytes, ranks waited %.1f s, "
+            "the reader %.1f s, %d pieces failed",
+            PREFIX, total_s, board.reader, read_s, board.window_bytes, ranks_s, self.waited_s, self.failed_pieces,
+        )  # fmt: skip
+        board.close()
+
+
+def piece_size(device: int) -> int:
+    """The most that the kernel reads ahead at one request (it cuts the rest off), as far as it says."""
+    place = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
+    try:
+        found = int(place.read_text()) * 1024
+    except (OSError, ValueError):
+        found = 0
+    return min(max(found, DEFAULT_PIECE_BYTES), LARGEST_PIECE_BYTES)
