@@ -1,0 +1,66 @@
+"""Sizes of captured graphs: which, how many, and what they cost."""
+
+from __future__ import annotations
+
+import pytest
+
+from rigappliance.plan.activations import graphs_bytes
+from rigappliance.plan.arguments import EngineArguments
+from rigappliance.plan.coefficients import shipped
+from rigappliance.plan.graphs import chosen_sizes, graph_choices, recommended, worst_padding
+
+RIG = EngineArguments(tensor_parallel=8, max_num_seqs=32)
+
+
+@pytest.mark.parametrize(
+    ("seqs", "tokens", "sizes"),
+    [
+        (1, 2048, (1,)),
+        (2, 2048, (1, 2)),
+        (7, 2048, (1, 2, 4, 7)),
+        (32, 2048, (1, 2, 4, 8, 16, 24, 32)),
+        (33, 2048, (1, 2, 4, 8, 16, 24, 32, 33)),
+        (256, 2048, (1, 2, 4, 8, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256)),
+        (32, 12, (1, 2, 4, 8, 12)),
+    ],
+)
+def test_the_sizes_end_with_the_fullest_step(seqs: int, tokens: int, sizes: tuple[int, ...]) -> None:
+    assert chosen_sizes(seqs, tokens) == sizes
+
+
+@pytest.mark.parametrize("seqs", [1, 3, 8, 31, 32, 100, 256, 1000])
+def test_less_than_half_of_any_step_is_padding(seqs: int) -> None:
+    sizes = chosen_sizes(seqs, 4096)
+    padded = [next(size for size in sizes if size >= tokens) for tokens in range(1, seqs + 1)]
+    worst = max((size - tokens) / size for size, tokens in zip(padded, range(1, seqs + 1), strict=True))
+    assert worst_padding(sizes, seqs) == worst < 0.5
+
+
+def test_what_each_choice_costs() -> None:
+    numbers = shipped()
+    default, chosen, pieces, none = graph_choices(RIG, layers=80, cores=2, numbers=numbers)
+    assert default.sizes == (1, 2, 4, 8, 16, 24, 32, 40, 48, 56, 64)
+    assert [way.graphs for way in (default, chosen, pieces, none)] == [11 + 7, 14, 7, 0]
+    assert default.card_bytes == graphs_bytes(RIG, numbers)
+    assert default.card_bytes - chosen.card_bytes == 4 * numbers.size_bytes("vram.graph")
+    assert none.card_bytes == none.seconds == 0
+    assert chosen.seconds == pytest.approx(default.seconds * 14 / 18)
+    assert pieces.seconds == pytest.approx(chosen.seconds / 2)
+    assert [way.uncaptured for way in (default, chosen, pieces, none)] == ["none", "none", "none", "all"]
+    assert chosen.options == {"cudagraph-capture-sizes": [1, 2, 4, 8, 16, 24, 32]}
+    assert none.options == {}
+
+
+def test_ranks_wait_for_the_cores() -> None:
+    numbers = shipped()
+    two, eight = (graph_choices(RIG, layers=80, cores=cores, numbers=numbers)[0].seconds for cores in (2, 8))
+    assert two == pytest.approx(4 * eight)
+    fast = graph_choices(RIG, layers=80, cores=8, numbers=numbers, core_speed=2.0)[0].seconds
+    assert fast == pytest.approx(eight / 2)
+
+
+def test_what_was_told_or_is_off_is_left_alone() -> None:
+    assert recommended(RIG) == (1, 2, 4, 8, 16, 24, 32)
+    assert recommended(EngineArguments(max_num_seqs=32, capture_sizes=(1, 64))) is None
+    assert recommended(EngineArguments(enforce_eager=True)) is None
+    assert recommended(EngineArguments(optimization_level=0)) is None
