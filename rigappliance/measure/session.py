@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from typing import Any
 from rigappliance.endpoint import Endpoint
 from rigappliance.errors import EngineMissingError, RequestFailedError
 from rigappliance.measure.figures import Sample, sample_of
+from rigappliance.measure.orphans import signalled_with_parent
 
 CLIENT = Path(__file__).with_name("client.py")
 # How often the engine is looked at while a measurement goes on.
@@ -51,6 +53,7 @@ class Session:
             self._process = subprocess.Popen(
                 [str(python), str(CLIENT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
                 env=environment(os.environ, endpoint, directory), cwd=directory, start_new_session=True,
+                preexec_fn=signalled_with_parent(signal.SIGKILL),
             )  # fmt: skip
         except OSError as error:
             self._log.close()

@@ -13,6 +13,7 @@ from rigappliance.config import RigConfig
 from rigappliance.errors import BusyError, ExitCode, RigError
 from rigappliance.launch.earlier import supervisor_alive
 from rigappliance.launch.state import StateDirectory
+from rigappliance.measure.orphans import signalled_with_parent
 
 POLL_S = 0.1
 
@@ -43,6 +44,7 @@ def started(config: RigConfig, arguments: Sequence[str]) -> Iterator[None]:
         [sys.executable, "-m", "rigappliance", "launch", *arguments, "--plain"],
         stdout=subprocess.DEVNULL,
         start_new_session=True,
+        preexec_fn=signalled_with_parent(signal.SIGTERM),
     )
     try:
         wait_ready(config, child)

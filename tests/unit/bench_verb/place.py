@@ -62,6 +62,21 @@ def main(args):
 PARSER = "from argparse import ArgumentParser as FlexibleArgumentParser\n"
 
 
+def write_client(package: Path) -> None:
+    """Below ``package``, as the engine has it below ``vllm``."""
+    for name in ("", "benchmarks", "utils"):
+        (package / name).mkdir(parents=True, exist_ok=True)
+        (package / name / "__init__.py").touch()
+    (package / "benchmarks/serve.py").write_text(CLIENT)
+    (package / "utils/argparse_utils.py").write_text(PARSER)
+
+
+def tell(package: Path, **keys: Any) -> None:
+    """4000 tokens/s read and 1000 written, and whatever else ``CLIENT`` looks for."""
+    told = {"prefill": 4000.0, "decode": 1000.0, **keys}
+    (package / "benchmarks/told.json").write_text(json.dumps(told))
+
+
 class Endpoint(ThreadingHTTPServer):
     """Answers what `bench` asks. ``key``: what it wants to be shown."""
 
@@ -95,11 +110,7 @@ class Measured(Place):
 
     def prepare(self) -> None:
         self.package = self.root / "package/vllm"
-        for name in ("", "benchmarks", "utils"):
-            (self.package / name).mkdir(parents=True, exist_ok=True)
-            (self.package / name / "__init__.py").touch()
-        (self.package / "benchmarks/serve.py").write_text(CLIENT)
-        (self.package / "utils/argparse_utils.py").write_text(PARSER)
+        write_client(self.package)
         python = self.root / "engine/bin/python"
         python.write_text(f'#!/bin/sh\nPYTHONPATH="{self.package.parent}" exec "{sys.executable}" -B -S "$@"\n')
         self.tell()
@@ -112,16 +123,12 @@ class Measured(Place):
         self.serve()
 
     def tell(self, **keys: Any) -> None:
-        told = {"prefill": 4000.0, "decode": 1000.0, **keys}
-        (self.package / "benchmarks/told.json").write_text(json.dumps(told))
+        tell(self.package, **keys)
 
     def seen(self) -> list[dict[str, Any]]:
         """What the client was asked for, and with which environment."""
         lines = (self.package / "benchmarks/seen.jsonl").read_text().splitlines()
         return [json.loads(line) for line in lines]
-
-    def forget(self) -> None:
-        (self.package / "benchmarks/seen.jsonl").unlink()
 
     def serve(self, **changes: Any) -> None:
         """A state as a launch writes it, whose supervisor is this process."""

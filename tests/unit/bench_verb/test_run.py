@@ -15,6 +15,7 @@ import pytest
 
 from rigappliance.cli import run
 from rigappliance.errors import ExitCode
+from rigappliance.launch.proctree import descendants, read_stat
 from rigappliance.launch.state import StateDirectory
 from tests.standin import wait_until
 from tests.unit.bench_verb.place import MODEL, Measured
@@ -267,6 +268,20 @@ def test_an_interrupt_keeps_what_there_is(place: Measured) -> None:
     assert len(json.loads(out)["figures"]) == 8
     assert json.loads(place.kept()[0].read_text())["complete"] is False
     assert not list(place.root.glob("rigappliance-bench-*"))
+
+
+def test_a_client_does_not_outlive_a_run_that_is_killed(place: Measured) -> None:
+    place.tell(sleep_at=1)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rigappliance", "bench", "-c", str(place.config)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "TMPDIR": str(place.root)},
+    )  # fmt: skip
+    wait_until(lambda: (place.package / "benchmarks/seen.jsonl").exists())
+    clients = [stat.pid for stat in descendants(process.pid)]
+    assert len(clients) == 1
+    process.kill()
+    process.wait()
+    wait_until(lambda: (stat := read_stat(clients[0])) is None or stat.state in "ZX")
 
 
 def test_others_that_ask_meanwhile_are_noted(place: Measured, capsys: pytest.CaptureFixture[str]) -> None:
