@@ -30,8 +30,8 @@ class Comparison:
 
     def __str__(self) -> str:
         if self.verdict is Verdict.SAME:
-            return f"{self.verdict} ({self.change:+.0%}, noise {self.noise:.0%})"
-        return f"{self.verdict} ({self.change:+.0%})"
+            return f"~ {self.change:+.0%} ({self.noise:.0%})"
+        return f"{self.verdict} {self.change:+.0%}"
 
     def as_dict(self) -> dict[str, object]:
         return {"verdict": str(self.verdict), "change": self.change, "noise": self.noise, "earlier_runs": self.runs}

@@ -68,9 +68,9 @@ def lines(report: Report) -> Iterator[str]:
     yield f"{run.date}, {described(run.workload)}" + ("" if run.complete else "; ended early")
     if report.starts:
         yield ""
-        yield f"{'this start':<16}{'seconds':>10}  against earlier starts"
+        yield f"{'this start':<14}{'seconds':>8}   against earlier starts"
         for part in report.starts:
-            yield f"{part.name:<16}{part.seconds:>10.1f}  {said(part.comparison)}"
+            yield f"{part.name:<14}{part.seconds:>8.1f}   {said(part.comparison)}"
     for kind, (title, delay) in TITLES.items():
         chosen = [each for each in run.figures if each.kind == kind]
         if chosen:
@@ -81,33 +81,33 @@ def lines(report: Report) -> Iterator[str]:
 
 
 def table(report: Report, title: str, delay: str, figures: list[Figure]) -> Iterator[str]:
-    heads = "".join(f"{f'{percent} %':>10}" for percent in PERCENTILES)
-    yield f"{title:<16}{'tokens/s':>10} {'least to most':>18}   {delay:>20}{heads}{'most':>10}  against earlier runs"
+    heads = "".join(f"{f'{percent} %':>9}" for percent in PERCENTILES)
+    yield f"{'':<36}{delay:>36}   against earlier runs"
+    yield f"{title:<14}{'tokens/s':>8}{'least to most':>15}{heads}{'most':>9}{'of':>7}   {'tokens/s':<16}delay"
     for each in figures:
         middle = statistics.median(each.tokens_s)
         span = f"{rate(min(each.tokens_s))} to {rate(max(each.tokens_s))}"
-        delays = (
-            "".join(f"{delay_text(each.percentiles_s.get(percent)):>10}" for percent in PERCENTILES)
-            + f"{delay_text(each.longest_s):>10}"
-        )
+        shown = [each.percentiles_s.get(percent) for percent in PERCENTILES]
+        delays = "".join(f"{delay_text(value):>9}" for value in [*shown, each.longest_s])
         name = f"{each.concurrency} at a time"
-        verdict = f"tokens/s {said(rate_against(report, each))}; delay {said(delay_against(report, each))}"
-        yield f"{name:<16}{rate(middle):>10} {span:>18}   {f'of {each.values}':>20}{delays}  {verdict}"
+        verdicts = f"{said(rate_against(report, each)):<16}{said(delay_against(report, each))}"
+        yield f"{name:<14}{rate(middle):>8}{span:>15}{delays}{each.values:>7}   {verdicts}".rstrip()
 
 
 def remarks(report: Report) -> Iterator[str]:
     run = report.run
     if report.earlier:
-        plural = "s" if len(report.earlier) > 1 else ""
-        yield f"against {len(report.earlier)} earlier run{plural} here, the last of {report.earlier[-1].date}"
+        runs = f"{len(report.earlier)} earlier run{'s' if len(report.earlier) > 1 else ''} here"
+        yield f"against {runs}, the last of {report.earlier[-1].date}; ~ +1% (12%): within a noise of 12 %"
         for change in changes(report.earlier[-1].settings, run.settings):
             yield f"  changed since then: {change}"
     else:
         yield "no earlier run of this machine, engine, model and layout to compare with"
     if report.reference:
-        yield f"against the reference rig, by hand ({report.reference.note}):"
+        yield "against the reference rig, measured by hand:"
         for name, text in by_hand_lines(report):
             yield f"  {name}: {text}"
+        yield f"  {report.reference.note}"
     shares = [each.client_share for each in run.figures]
     if shares:
         share, size = max(shares), format_size(run.client_peak_bytes)

@@ -63,7 +63,8 @@ def bench(config: RigConfig, say: Say, *, quick: bool, kept: bool) -> Report:
         prepare(config.state_dir)
     started = time.time()
     host = read_host_facts(config.model.path.absolute())
-    start = start_key(config, read_model_facts(config.model.path), host)
+    model = read_model_facts(config.model.path)
+    start = start_key(config, model, host)
     key = run_key(start, config)
     limit_s = QUICK_S if quick else FULL_S
     candidates = candidates_of(config, serving)
@@ -114,7 +115,7 @@ def bench(config: RigConfig, say: Say, *, quick: bool, kept: bool) -> Report:
         run=run,
         earlier=tuple(each for each in earlier if each.workload.lengths == workload.lengths),
         starts=tuple(start_parts(serving.state, start, read_history(serving.directory))),
-        reference=by_hand() if by_hand().of(config.model.name, config.model.repository) else None,
+        reference=by_hand() if by_hand().of(model.tensor_bytes) else None,
         error=error,
         path=keep(config.state_dir, run) if kept else None,
     )

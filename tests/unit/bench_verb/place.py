@@ -38,7 +38,7 @@ def main(args):
         facts = {"nice": os.nice(0), "environment": {key: os.environ.get(key) for key in keys}}
         seen.write(json.dumps({**vars(args), **facts}) + chr(10))
     number = len(SEEN.read_text().splitlines())
-    print("a table that is no answer")
+    print("a table that is no answer", flush=True)
     if number == told.get("sleep_at"):
         time.sleep(60)
     if number == told.get("die_at"):

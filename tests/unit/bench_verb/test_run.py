@@ -111,6 +111,8 @@ def test_the_text_has_all_figures_and_says_what_they_rest_on(
     assert "no earlier run of this machine" in said.out
     assert "the client itself took up to" in said.out
     assert "by the first requests" in said.err
+    # The default of model.repository is the reference rig's model; what is served is not.
+    assert "reference rig" not in said.out
     assert picture.read_text().startswith("<svg")
 
 
