@@ -1,0 +1,1 @@
+"""What bench/load.py is made of: a checkpoint, ranks that load it, and the group that limits their memory."""
