@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fnmatch
+import gzip
 import hashlib
 import io
 import os
@@ -36,6 +37,8 @@ from rigappliance.errors import PreflightError
 
 # Which cards reach each other directly is a matter of slots and of the board, and no two rigs need to agree in it.
 NOT_SHIPPED = ("vllm/gpu_p2p_access_cache_for_*",)
+# Zeros to the end of a record, and not more.
+TAIL_BYTES = 1 << 20
 UNREADABLE = (tarfile.TarError, EOFError, zlib.error, OSError)
 
 
@@ -119,7 +122,8 @@ def take(source: Path, state_dir: Path, identity: Identity) -> tuple[Manifest, b
     store = Store(state_dir)
     staged = store.kept / f".taken-{os.getpid()}"
     try:
-        with source.open("rb") as file, tarfile.open(fileobj=file, mode="r|gz") as archive:
+        # Not by tarfile's own reader of gzip, which passes over the checksum at the end.
+        with gzip.open(source) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as archive:
             manifest = first_member(archive, source)
             check_fits(manifest, identity, source)
             if good_already(store, manifest.key):
@@ -127,6 +131,8 @@ def take(source: Path, state_dir: Path, identity: Identity) -> tuple[Manifest, b
             remove(staged)
             staged.mkdir(parents=True)
             files = unpack(archive, manifest, staged, source)
+            if len(unpacked.read(TAIL_BYTES)) == TAIL_BYTES:
+                raise BundleError(f"{source} goes on after its end", "a file of `rigappliance cache export`")
     except (*UNREADABLE, NoManifestError) as error:
         shutil.rmtree(staged, ignore_errors=True)
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or "it ends too soon"

@@ -103,30 +103,36 @@ def in_manifest(name: str) -> Callable[[list[Any]], None]:
     return change
 
 
-REFUSED: dict[str, Callable[[list[Any]], None]] = {
-    "another content": another_content,
-    "another size": another_size,
-    "a file less": lambda entries: entries.pop(index(entries, MODEL)),
-    "a file twice": lambda entries: entries.append(entries[index(entries, KERNEL)]),
-    "a file that no manifest names": named("vllm/extra"),
-    "a name that leads out": named("../../outside"),
-    "an absolute name": named("/tmp/outside"),
-    "a link in the place of a file": named(KERNEL, tarfile.SYMTYPE, "/etc/passwd"),
-    "a link in the place of a directory": named("triton", tarfile.SYMTYPE, "/tmp"),
-    "a hard link": named(KERNEL, tarfile.LNKTYPE, "manifest.json"),
-    "a device": named(KERNEL, tarfile.CHRTYPE),
-    "a manifest that leads out": in_manifest("vllm/../../outside"),
-    "a manifest with an absolute name": in_manifest("/tmp/outside"),
-    "a manifest that names another directory": in_manifest("manifest.json"),
-    "no manifest": lambda entries: entries.pop(0),
+UNNAMED = "does not name as a file"
+REFUSED: dict[str, tuple[Callable[[list[Any]], None], str]] = {
+    "another content": (another_content, "its digest is not"),
+    "another size": (another_size, "bytes of"),
+    "a file less": (lambda entries: entries.pop(index(entries, MODEL)), "lacks"),
+    "a file twice": (lambda entries: entries.append(entries[index(entries, KERNEL)]), UNNAMED),
+    "a file that no manifest names": (named("vllm/extra"), UNNAMED),
+    "a name that leads out": (named("../../outside"), "outside the destination"),
+    "an absolute name": (named("/tmp/outside"), UNNAMED),
+    "a link in the place of a file": (named(KERNEL, tarfile.SYMTYPE, "other"), UNNAMED),
+    "a link that leads out": (named(KERNEL, tarfile.SYMTYPE, "/etc/passwd"), "absolute path"),
+    "a link in the place of a directory": (named("triton", tarfile.SYMTYPE, "vllm"), UNNAMED),
+    "a hard link": (named(KERNEL, tarfile.LNKTYPE, "manifest.json"), UNNAMED),
+    "a device": (named(KERNEL, tarfile.CHRTYPE), "special file"),
+    "a manifest that leads out": (in_manifest("vllm/../../outside"), "no file of a cache"),
+    "a manifest with an absolute name": (in_manifest("/tmp/outside"), "no file of a cache"),
+    "a manifest that names another directory": (in_manifest("manifest.json"), "no file of a cache"),
+    "no manifest": (lambda entries: entries.pop(0), "no manifest at its beginning"),
+    "more behind its end": (lambda entries: None, "goes on after its end"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_not_as_it_was_exported_changes_nothing(name: str, made: Path, tmp_path: Path) -> None:
-    rewritten(made, REFUSED[name])
+    change, why = REFUSED[name]
+    rewritten(made, change)
+    if name == "more behind its end":
+        made.write_bytes(made.read_bytes() + gzip.compress(b"x" * bundle.TAIL_BYTES))
     before = listing(tmp_path)
-    with pytest.raises(BundleError):
+    with pytest.raises(BundleError, match=why):
         take(made, tmp_path / "two", identity())
     # An empty directory for the next one may stay.
     assert [each for each in listing(tmp_path) if not each.startswith("two")] == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import time
 from collections.abc import Callable
@@ -140,6 +141,19 @@ def test_a_manifest_that_makes_no_sense_vouches_for_nothing(text: str, state: Pa
     assert found(state) == {}
 
 
+@pytest.mark.parametrize(
+    "name", ["../outside", "vllm/../../outside", "/etc/passwd", "vllm/./x", "vllm//x", "manifest.json", "", "vllm/\0"]
+)
+def test_a_manifest_vouches_for_no_file_elsewhere(name: str, state: Path) -> None:
+    path = state / "cache/manifest.json"
+    tree = json.loads(path.read_text())
+    tree["files"][name] = tree["files"][MODEL]
+    path.write_text(json.dumps(tree))
+    (line,) = prepare(state, identity())
+    assert "names" in line and "no file of a cache" in line
+    assert found(state) == {}
+
+
 def test_a_manifest_with_another_identity_than_its_key_vouches_for_nothing(state: Path) -> None:
     path = state / "cache/manifest.json"
     path.write_text(path.read_text().replace("TP 8 PP 1", "TP 4 PP 2"))
@@ -228,6 +242,8 @@ def test_a_start_that_failed_before_keeps_nothing(tmp_path: Path) -> None:
     keeper = Keeper(tmp_path, identity(), print)
     keeper.before()
     fill(tmp_path)
+    for name in CONTENT:
+        os.utime(tmp_path / "cache" / name, (1e9, 1e9))
     keeper.ended(ready=False, in_order=False, compiled=False)
     prepare(tmp_path, identity())
     assert found(tmp_path) == {}

@@ -8,6 +8,7 @@ from rigappliance.plan.activations import graphs_bytes
 from rigappliance.plan.arguments import EngineArguments
 from rigappliance.plan.coefficients import shipped
 from rigappliance.plan.graphs import chosen_sizes, graph_choices, recommended, worst_padding
+from rigappliance.plan.times_load import CAPTURE_LAYERS
 
 RIG = EngineArguments(tensor_parallel=8, max_num_seqs=32)
 
@@ -45,6 +46,9 @@ def test_what_each_choice_costs() -> None:
     assert default.card_bytes - chosen.card_bytes == 4 * numbers.size_bytes("vram.graph")
     assert none.card_bytes == none.seconds == 0
     assert chosen.seconds == pytest.approx(default.seconds * 14 / 18)
+    # Seven sizes both ways, eight ranks in turns on two cores.
+    each_s = numbers.number("times.capture_cpu") * 80 / CAPTURE_LAYERS
+    assert chosen.seconds == pytest.approx(7 * each_s * 4)
     assert pieces.seconds == pytest.approx(chosen.seconds / 2)
     assert [way.uncaptured for way in (default, chosen, pieces, none)] == ["none", "none", "none", "all"]
     assert chosen.options == {"cudagraph-capture-sizes": [1, 2, 4, 8, 16, 24, 32]}
