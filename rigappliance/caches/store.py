@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rigappliance.caches.manifest import NAME, Manifest, NoManifestError, read_manifest
-from rigappliance.caches.tree import PARTS
+from rigappliance.caches.tree import PARTS, files_of
 from rigappliance.errors import PreflightError
 
 # Three layouts of a 72B model beside the one in use, and some room; the disk holds its checkpoint of 77 GB anyway.
@@ -44,6 +44,13 @@ class Store:
                 if path.is_symlink() or not path.is_dir() or any(path.iterdir()):
                     found.append(path)
         return [path for path in found if path.is_symlink() or path.exists()]
+
+    def standing(self) -> str:
+        """How many files each part has: a text that changes when somebody empties one to mend a failure."""
+        counts = dict.fromkeys(PARTS, 0)
+        for name, _ in files_of(self.active):
+            counts[name.partition("/")[0]] += 1
+        return " ".join(f"{name} {count}" for name, count in counts.items() if count)
 
     def kept_keys(self) -> list[str]:
         with suppress(OSError):

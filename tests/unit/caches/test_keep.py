@@ -269,3 +269,14 @@ def test_clear_leaves_what_is_beside_the_caches(state: Path) -> None:
     Store(state).clear()
     assert found(state) == {"huggingface/token": b"secret"}
     assert Store(state).kept_keys() == []
+
+
+def test_an_emptied_part_shows_in_how_things_stand(state: Path) -> None:
+    before = Store(state).standing()
+    assert before == "vllm 2 inductor 1 triton 1"
+    prepare(state, identity())
+    assert Store(state).standing() == before
+    (state / "cache" / KERNEL).unlink()
+    assert Store(state).standing() == "vllm 2 inductor 1"
+    Store(state).clear()
+    assert Store(state).standing() == ""
