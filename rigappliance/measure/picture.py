@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 from rigappliance.measure.figures import Figure
 from rigappliance.measure.page import TITLES, delay_text, rate
@@ -86,11 +85,10 @@ def panel(left: int, top: int, bars: Sequence[Bar], colour: str) -> list[str]:
     for place, bar in enumerate(bars):
         y = top + place * ROW + 6
         middle = y + BAR / 2
-        told = escape(f"{bar.label}: {bar.said}")
         parts.append(text(left, y + 13, bar.label))
         parts.append(
             f"<rect x='{begin}' y='{y}' width='{bar.value * scale:.1f}' height='{BAR}' fill='{colour}'>"
-            f"<title>{told}</title></rect>"
+            f"<title>{bar.label}: {bar.said}</title></rect>"
         )
         span = f"M{begin + bar.least * scale:.1f} {middle}H{begin + bar.most * scale:.1f}"
         parts.append(f"<path d='{span}' stroke='{INK}' stroke-width='1.5'/>")

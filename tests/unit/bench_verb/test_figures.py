@@ -19,11 +19,11 @@ from rigappliance.measure.compare import Verdict
 from rigappliance.measure.figures import Sample, figure_of, percentile, sample_of, tells
 from rigappliance.measure.identity import changes
 from rigappliance.measure.page import as_text, delay_text
-from rigappliance.measure.picture import picture
+from rigappliance.measure.picture import ROOM, picture
 from rigappliance.measure.record import KEPT, Run, keep, prepare, read_runs
 from rigappliance.measure.run import Report
 from rigappliance.measure.serving import requests_in
-from rigappliance.measure.starts import StartPart, start_parts
+from rigappliance.measure.starts import StartPart, phases_of, start_parts
 from rigappliance.measure.workload import Lengths, Workload
 
 WORKLOAD = Workload((1, 4), Lengths(64, 16))
@@ -121,6 +121,7 @@ def test_the_picture_is_true_to_scale() -> None:
     bars = {title.text: bar for bar in svg.iter(f"{space}rect") for title in bar.iter(f"{space}title")}
     # The rates of answers share a panel; half as many tokens a second are half as long.
     alone, four = bars["1 at a time: 20"], bars["4 at a time: 20"]
+    assert 2 * float(alone.attrib["width"]) == pytest.approx(ROOM, abs=0.1)
     assert float(alone.attrib["width"]) == pytest.approx(float(four.attrib["width"]), abs=0.1)
     marks = [path.attrib["d"] for path in svg.iter(f"{space}path") if path.attrib["stroke"] == "#7f7f7f"]
     begin = float(alone.attrib["x"])
@@ -152,6 +153,7 @@ def test_a_start_is_held_against_earlier_ones_like_it() -> None:
     other = Entry(replace(key, layout="TP 4"), now - 5, {"weights": 1.0})
     itself = Entry(key, now, {"weights": 20.0, "compile": 5.0})
     parts = {part.name: part for part in start_parts(state, key, [*history, other, itself])}
+    assert phases_of(state) == {"weights": 20.0, "compile": 5.0}
     assert {name: part.seconds for name, part in parts.items()} == {"load": 20.0, "silent": 5.0, "start": 25.0}
     load, silent = parts["load"].comparison, parts["silent"].comparison
     assert load is not None and silent is not None

@@ -161,8 +161,15 @@ def test_a_wrong_key_is_one_clear_error(place: Measured, capsys: pytest.CaptureF
 # --- nothing to measure ----------------------------------------------------
 
 
-def test_without_an_engine_it_says_so(place: Measured, capsys: pytest.CaptureFixture[str]) -> None:
-    StateDirectory(place.state).state_file.unlink()
+@pytest.mark.parametrize("left", ["nothing", "the state of a launch that was killed", "that of one that ended"])
+def test_without_an_engine_it_says_so(place: Measured, capsys: pytest.CaptureFixture[str], left: str) -> None:
+    if left == "nothing":
+        StateDirectory(place.state).state_file.unlink()
+    elif "killed" in left:
+        # A later process has its pid.
+        place.serve(supervisor_start_ticks=1)
+    else:
+        place.serve(ended=1.0)
     code, _, said = bench(place, capsys)
     assert code == ExitCode.NOT_RUNNING
     assert "no engine serves" in said and "--start" in said
