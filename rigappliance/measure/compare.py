@@ -17,6 +17,7 @@ class Verdict(StrEnum):
     BETTER = "better"
     WORSE = "worse"
     SAME = "within the noise"
+    FEW = "too few to tell"
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Comparison:
     runs: int
 
     def __str__(self) -> str:
+        if self.verdict is Verdict.FEW:
+            return f"? {self.change:+.0%} (of {self.runs})"
         if self.verdict is Verdict.SAME:
             return f"~ {self.change:+.0%} ({self.noise:.0%})"
         return f"{self.verdict} {self.change:+.0%}"
@@ -41,7 +44,8 @@ def compare(now: Sequence[float], earlier: Sequence[Sequence[float]], *, more_is
     """``now`` against the values of each of the earlier runs; None where one side has none.
 
     A verdict needs two things: no value of this run lies among the earlier ones, and the medians differ by more than
-    either side spreads, and by more than the least change that counts.
+    either side spreads, and by more than the least change that counts.  A single value knows no spread of its own: it
+    needs several runs to be held against, and more of a change.
     """
     then = [value for run in earlier for value in run]
     if not now or not then or not statistics.median(then):
@@ -49,10 +53,13 @@ def compare(now: Sequence[float], earlier: Sequence[Sequence[float]], *, more_is
     runs = sum(1 for run in earlier if run)
     middle = statistics.median(then)
     change = statistics.median(now) / middle - 1
-    least = LEAST_CHANGE if runs >= RUNS_THAT_TELL else LEAST_CHANGE_FEW
+    several = runs >= RUNS_THAT_TELL
+    least = LEAST_CHANGE if several and len(now) > 1 else LEAST_CHANGE_FEW
     noise = max(least, (max(now) - min(now)) / middle, (max(then) - min(then)) / middle)
     apart = min(now) > max(then) or max(now) < min(then)
-    if not apart or abs(change) <= noise:
+    if len(now) == 1 and not several:
+        verdict = Verdict.FEW
+    elif not apart or abs(change) <= noise:
         verdict = Verdict.SAME
     else:
         verdict = Verdict.BETTER if (change > 0) == more_is_better else Verdict.WORSE

@@ -12,18 +12,18 @@ from rigappliance.measure.compare import Verdict, compare
 WITHIN, BETWEEN = 0.03, 0.02
 
 
-def measured(chance: random.Random, speed: float) -> list[float]:
+def measured(chance: random.Random, speed: float, rounds: int) -> list[float]:
     day = speed * chance.gauss(1, BETWEEN)
-    return [day * chance.gauss(1, WITHIN) for _ in range(3)]
+    return [day * chance.gauss(1, WITHIN) for _ in range(rounds)]
 
 
-def verdicts(speed: float, *, earlier: int, tries: int = 2000) -> dict[Verdict, int]:
+def verdicts(speed: float, *, earlier: int, rounds: int = 3, tries: int = 2000) -> dict[Verdict, int]:
     """Of runs at ``speed`` after earlier ones at 100."""
     chance = random.Random(1)
     found = dict.fromkeys(Verdict, 0)
     for _ in range(tries):
-        others = [measured(chance, 100.0) for _ in range(earlier)]
-        comparison = compare(measured(chance, speed), others, more_is_better=True)
+        others = [measured(chance, 100.0, rounds) for _ in range(earlier)]
+        comparison = compare(measured(chance, speed, rounds), others, more_is_better=True)
         assert comparison is not None
         found[comparison.verdict] += 1
     return found
@@ -40,6 +40,13 @@ def test_a_real_change_is_named(speed: float, expected: Verdict, earlier: int) -
     assert verdicts(speed, earlier=earlier)[expected] >= 0.95 * 2000
 
 
+@pytest.mark.parametrize(("earlier", "expected"), [(1, Verdict.FEW), (2, Verdict.FEW), (3, Verdict.SAME)])
+def test_single_values_like_those_of_starts_need_several_others(earlier: int, expected: Verdict) -> None:
+    assert verdicts(100.0, earlier=earlier, rounds=1)[expected] >= 0.99 * 2000
+    assert verdicts(75.0, earlier=earlier, rounds=1)[Verdict.WORSE] >= 0.95 * 2000 * (earlier >= 3)
+    assert verdicts(75.0, earlier=earlier, rounds=1)[Verdict.BETTER] == 0
+
+
 def test_more_seconds_are_worse() -> None:
     slower = compare([2.0, 2.0, 2.0], [[1.0, 1.0, 1.0]], more_is_better=False)
     assert slower is not None and slower.verdict is Verdict.WORSE
@@ -47,11 +54,12 @@ def test_more_seconds_are_worse() -> None:
 
 
 def test_one_earlier_run_says_little_about_a_small_change() -> None:
-    one = compare([1.08], [[1.0]], more_is_better=True)
-    three = compare([1.08], [[1.0], [1.001], [0.999]], more_is_better=True)
-    assert one is not None and three is not None
-    assert (one.verdict, three.verdict) == (Verdict.SAME, Verdict.BETTER)
-    assert str(one) == "~ +8% (12%)"
+    one = compare([1.08, 1.08], [[1.0]], more_is_better=True)
+    three = compare([1.08, 1.08], [[1.0], [1.001], [0.999]], more_is_better=True)
+    single = compare([1.08], [[1.0]], more_is_better=True)
+    assert one is not None and three is not None and single is not None
+    assert (one.verdict, three.verdict, single.verdict) == (Verdict.SAME, Verdict.BETTER, Verdict.FEW)
+    assert (str(one), str(single)) == ("~ +8% (12%)", "? +8% (of 1)")
 
 
 def test_one_outlier_widens_the_noise() -> None:
