@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rigappliance.caches.packages import ENGINE_NAMES, build_of, distributions, python_of, version_of
 from rigappliance.config import RigConfig
@@ -16,11 +17,9 @@ from rigappliance.facts.host import read_host_facts
 from rigappliance.facts.model import INDEX_FILE, ModelFacts, read_model_facts
 from rigappliance.facts.safetensors import HEADER_LIMIT_BYTES, LENGTH_BYTES
 
-# They name a place of this host, which enters the engine's own keys: what was made elsewhere would lie there unused.
-PLACES = ("model path", "engine path")
-# Of these alone the profiled size of the KV cache depends, beside all that the engine's own key of it has. The engine
-# leaves them out of that key (0.32.0, config/cache.py): a lower share would get the size that was too large.
-MEMORY_FIELDS = ("gpu_memory_utilization",)
+# Beginnings of the names of variables that compilers and libraries read, and parts of names whose values are secret.
+COMPILING = ("VLLM_", "TORCH", "PYTORCH_", "TRITON_", "FLASHINFER_", "CUDA_", "NCCL_", "OMP_", "MKL_", "CC", "CXX")
+SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,11 @@ class Difference:
 
 @dataclass(frozen=True)
 class Identity:
-    """``fields`` make the key. ``memory`` is what only the startup plan depends on."""
+    """``fields`` make the key. ``memory`` is what only the profiled size of the KV cache depends on.
+
+    The engine's own key of that size (0.32.0, v1/worker/startup_plan.py) lacks the share of the card's memory, which
+    config/cache.py leaves out: after a start that failed for too large a share, a lower one would get the same size.
+    """
 
     fields: Mapping[str, str]
     memory: Mapping[str, str]
@@ -69,6 +72,7 @@ def read_identity(config: RigConfig, model: ModelFacts | None = None, cards: Gpu
         "triton": version_of(found, ("triton",)),
         "flashinfer": version_of(found, ("flashinfer-python",)),
         "python": python_of(engine.python),
+        # Places of this host enter the engine's own keys: what was made elsewhere would lie here unused.
         "engine path": str(engine.python.absolute().parent.parent),
         "model": model_digest(model or read_model_facts(config.model.path)),
         "model path": str(config.model.path.absolute()),
@@ -82,12 +86,22 @@ def read_identity(config: RigConfig, model: ModelFacts | None = None, cards: Gpu
         "max_num_batched_tokens": str(engine.max_num_batched_tokens or ""),
         "optimization_level": "" if engine.optimization_level is None else str(engine.optimization_level),
         "enforce_eager": str(engine.enforce_eager),
-        "options": json.dumps(engine.options, sort_keys=True),
-        "environment": json.dumps(engine.environment, sort_keys=True),
+        "options": json.dumps(open_values(engine.options), sort_keys=True),
+        "environment": json.dumps(told(engine.environment), sort_keys=True),
         "cpu": processor(),
         **card_fields(config, cards),
     }
     return Identity(fields, {"gpu_memory_utilization": str(engine.gpu_memory_utilization)})
+
+
+def told(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that compilers and libraries read."""
+    return {name: value for name, value in open_values(environment).items() if name.startswith(COMPILING)}
+
+
+def open_values(declared: Mapping[str, Any]) -> dict[str, Any]:
+    """Without secrets: the identity goes to other rigs."""
+    return {name: value for name, value in declared.items() if not any(word in name.upper() for word in SECRET)}
 
 
 def model_digest(model: ModelFacts) -> str:

@@ -118,3 +118,11 @@ def test_the_model_is_its_shape_and_not_its_weights(rig: Path) -> None:
 def test_nothing_there_is_nothing_known(tmp_path: Path) -> None:
     fields = of(tmp_path, GpuFacts(reason="no driver")).fields
     assert {fields[name] for name in ("engine", "engine build", "torch", "cuda", "python", "cards", "driver")} == {""}
+
+
+def test_no_secret_goes_to_other_rigs(rig: Path) -> None:
+    told = {"VLLM_PP_LAYER_PARTITION": "1,2", "HF_TOKEN": "hf_s3cret", "VLLM_SOME_KEY": "s3cret", "LANG": "C"}
+    identity = of(rig, environment=told, options={"hf-token": "hf_s3cret", "seed": 1})
+    assert identity.fields["options"] == '{"seed": 1}'
+    assert identity.fields["environment"] == '{"VLLM_PP_LAYER_PARTITION": "1,2"}'
+    assert "s3cret" not in str(identity)
