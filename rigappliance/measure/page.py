@@ -51,7 +51,7 @@ def as_dict(report: Report) -> dict[str, Any]:
         "starts": [each.as_dict() for each in report.starts],
         "earlier_runs": [each.started for each in report.earlier],
         "changed_since_last_run": changes(report.earlier[-1].settings, report.run.settings) if report.earlier else [],
-        "reference": dict(by_hand_lines(report)),
+        "by_hand": {name: {"here": value, "there": seen} for name, value, seen in beside_by_hand(report)},
         "kept": str(report.path) if report.path else None,
         "error": report.error.as_dict() if report.error else None,
     }
@@ -105,8 +105,9 @@ def remarks(report: Report) -> Iterator[str]:
         yield "no earlier run of this machine, engine, model and layout to compare with"
     if report.reference:
         yield "against the reference rig, measured by hand:"
-        for name, text in by_hand_lines(report):
-            yield f"  {name}: {text}"
+        for name, value, seen in beside_by_hand(report):
+            there = " to ".join(f"{each:g}" for each in dict.fromkeys(seen))
+            yield f"  {name}: {value:.4g} here, {there} there: {against(value, seen)}"
         yield f"  {report.reference.note}"
     shares = [each.client_share for each in run.figures]
     if shares:
@@ -118,22 +119,18 @@ def remarks(report: Report) -> Iterator[str]:
         yield f"kept as {report.path}"
 
 
-def by_hand_lines(report: Report) -> Iterator[tuple[str, str]]:
-    """Name and how this run stands to it, for what both know."""
+def beside_by_hand(report: Report) -> Iterator[tuple[str, float, tuple[float, float]]]:
+    """Name, this run's figure, and what was seen by hand, for what both know."""
     if report.reference is None:
         return
-    here: dict[str, float] = {}
-    for part in report.starts:
-        if part.name in ("load", "silent"):
-            here[{"load": "weights_s", "silent": "silent_s"}[part.name]] = part.seconds
+    names = {"load": "weights_s", "silent": "silent_s"}
+    here = {names[part.name]: part.seconds for part in report.starts if part.name in names}
     for kind in TITLES:
         figure = report.run.figure(kind, 1)
         if figure:
             here[f"{kind}_tokens_s"] = statistics.median(figure.tokens_s)
     for name, value in here.items():
-        least, most = report.reference.figures[name]
-        seen = f"{least:g}" if least == most else f"{least:g} to {most:g}"
-        yield name, f"{value:.4g} here, {seen} there: {against(value, (least, most))}"
+        yield name, value, report.reference.figures[name]
 
 
 def said(found: Comparison | None) -> str:

@@ -18,7 +18,7 @@ from rigappliance.measure.byhand import against, by_hand
 from rigappliance.measure.compare import Verdict
 from rigappliance.measure.figures import Sample, figure_of, percentile, sample_of, tells
 from rigappliance.measure.identity import changes
-from rigappliance.measure.page import as_text, delay_text
+from rigappliance.measure.page import as_dict, as_text, delay_text
 from rigappliance.measure.picture import ROOM, picture
 from rigappliance.measure.record import KEPT, Run, keep, prepare, read_runs
 from rigappliance.measure.run import Report
@@ -104,7 +104,9 @@ def test_the_page_says_better_with_what_has_changed() -> None:
 
 
 def test_numbers_by_hand_stand_beside_those_of_the_same_model_alone() -> None:
-    text = as_text(report_of(run_of(8.0, 8.0, 8.0), reference=True))
+    report = report_of(run_of(8.0, 8.0, 8.0), reference=True)
+    assert as_dict(report)["by_hand"]["silent_s"] == {"here": 600.0, "there": (900.0, 1200.0)}
+    text = as_text(report)
     assert "weights_s: 840 here, 1680 there: 0.5 times" in text
     assert "silent_s: 600 here, 900 to 1200 there: 0.5 to 0.67 times" in text
     assert "decode_tokens_s: 8 here, 4 to 5 there: 1.6 to 2 times" in text
