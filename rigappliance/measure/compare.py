@@ -11,6 +11,8 @@ from enum import StrEnum
 LEAST_CHANGE_FEW = 0.12
 LEAST_CHANGE = 0.03
 RUNS_THAT_TELL = 3
+# The range of all that ever was would grow until nothing lies beyond it.
+RECENT = 5
 
 
 class Verdict(StrEnum):
@@ -41,19 +43,19 @@ class Comparison:
 
 
 def compare(now: Sequence[float], earlier: Sequence[Sequence[float]], *, more_is_better: bool) -> Comparison | None:
-    """``now`` against the values of each of the earlier runs; None where one side has none.
+    """``now`` against the values of each of the latest of the earlier runs, oldest first; None where one side has none.
 
     A verdict needs two things: no value of this run lies among the earlier ones, and the medians differ by more than
     either side spreads, and by more than the least change that counts.  A single value knows no spread of its own: it
     needs several runs to be held against, and more of a change.
     """
+    earlier = [run for run in earlier if run][-RECENT:]
     then = [value for run in earlier for value in run]
     if not now or not then or not statistics.median(then):
         return None
-    runs = sum(1 for run in earlier if run)
     middle = statistics.median(then)
     change = statistics.median(now) / middle - 1
-    several = runs >= RUNS_THAT_TELL
+    several = len(earlier) >= RUNS_THAT_TELL
     least = LEAST_CHANGE if several and len(now) > 1 else LEAST_CHANGE_FEW
     noise = max(least, (max(now) - min(now)) / middle, (max(then) - min(then)) / middle)
     apart = min(now) > max(then) or max(now) < min(then)
@@ -63,4 +65,4 @@ def compare(now: Sequence[float], earlier: Sequence[Sequence[float]], *, more_is
         verdict = Verdict.SAME
     else:
         verdict = Verdict.BETTER if (change > 0) == more_is_better else Verdict.WORSE
-    return Comparison(verdict, change, noise, runs)
+    return Comparison(verdict, change, noise, len(earlier))

@@ -18,6 +18,7 @@ from rigappliance.facts.model import read_model_facts
 from rigappliance.launch.history import read_history
 from rigappliance.launch.start import start_key
 from rigappliance.measure.byhand import ByHand, by_hand
+from rigappliance.measure.compare import RECENT
 from rigappliance.measure.figures import Figure, Kind, Sample, figure_of
 from rigappliance.measure.identity import run_key, run_settings
 from rigappliance.measure.rates import believed, planned_rates, tried_jobs, tried_rates
@@ -35,7 +36,7 @@ Samples = dict[tuple[Kind, int], list[Sample]]
 
 @dataclass(frozen=True)
 class Report:
-    """A run and what it is held against. ``error``: what ended it early; ``path``: where it is kept."""
+    """A run and the latest that it is held against. ``error``: what ended it early; ``path``: where it is kept."""
 
     run: Run
     earlier: tuple[Run, ...]
@@ -113,7 +114,7 @@ def bench(config: RigConfig, say: Say, *, quick: bool, kept: bool) -> Report:
     )
     return Report(
         run=run,
-        earlier=tuple(each for each in earlier if each.workload.lengths == workload.lengths),
+        earlier=tuple(each for each in earlier if each.workload.lengths == workload.lengths)[-RECENT:],
         starts=tuple(start_parts(serving.state, start, read_history(serving.directory))),
         reference=by_hand() if by_hand().of(model.tensor_bytes) else None,
         error=error,

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from rigappliance.measure.compare import Verdict, compare
+from rigappliance.measure.compare import RECENT, Verdict, compare
 
 # Rounds of one run differ by this much, and runs from one another.
 WITHIN, BETWEEN = 0.03, 0.02
@@ -60,6 +60,13 @@ def test_one_earlier_run_says_little_about_a_small_change() -> None:
     assert one is not None and three is not None and single is not None
     assert (one.verdict, three.verdict, single.verdict) == (Verdict.SAME, Verdict.BETTER, Verdict.FEW)
     assert (str(one), str(single)) == ("~ +8% (12%)", "? +8% (of 1)")
+
+
+def test_what_was_long_ago_hides_no_change() -> None:
+    ago, since = [[5.0, 5.1, 5.2]], [[10.0, 10.1, 10.2]] * RECENT
+    found = compare([5.0, 5.1, 5.2], [*ago, *since], more_is_better=True)
+    assert found is not None
+    assert (found.verdict, found.runs) == (Verdict.WORSE, RECENT)
 
 
 def test_one_outlier_widens_the_noise() -> None:
