@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from rigappliance.config import RigConfig
 from rigappliance.plan.activations import capture_sizes, graph_count, graphs_bytes
-from rigappliance.plan.arguments import EngineArguments
+from rigappliance.plan.arguments import EngineArguments, engine_arguments
 from rigappliance.plan.coefficients import Coefficients
 from rigappliance.plan.times_load import CAPTURE_LAYERS
 
@@ -19,6 +20,8 @@ from rigappliance.plan.times_load import CAPTURE_LAYERS
 # from 8 on, for nothing: 9 tokens run as 16.
 STEPS = ((1, 1), (2, 2), (4, 4), (8, 8), (32, 16), (128, 32), (512, 64))
 OPTION = "cudagraph-capture-sizes"
+# Each of them says which sizes, or makes a step of decoding more than a token a request.
+TOLD = {OPTION, "max-cudagraph-capture-size", "compilation-config", "performance-mode", "speculative-config"}
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,10 @@ def beyond(sizes: tuple[int, ...], arguments: EngineArguments) -> str:
     return f"of more than {largest} tokens" if largest < arguments.max_num_seqs else "none"
 
 
-def recommended(arguments: EngineArguments) -> tuple[int, ...] | None:
-    """The sizes to tell the engine; ``None`` where it captures nothing, or was told already."""
-    if arguments.enforce_eager or arguments.optimization_level == 0 or arguments.capture_sizes is not None:
+def recommended(config: RigConfig) -> tuple[int, ...] | None:
+    """The sizes to tell the engine of ``config``; ``None`` where it captures nothing, or is told otherwise."""
+    arguments = engine_arguments(config)
+    told = {name.replace("_", "-") for name in config.engine.options}
+    if config.engine.device != "cuda" or arguments.enforce_eager or arguments.optimization_level == 0 or told & TOLD:
         return None
     return chosen_sizes(arguments.max_num_seqs, arguments.max_num_batched_tokens)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from rigappliance.config import RigConfig
+from rigappliance.configfile import load_config
 from rigappliance.plan.activations import graphs_bytes
 from rigappliance.plan.arguments import EngineArguments
 from rigappliance.plan.coefficients import shipped
@@ -63,8 +67,26 @@ def test_ranks_wait_for_the_cores() -> None:
     assert fast == pytest.approx(eight / 2)
 
 
-def test_what_was_told_or_is_off_is_left_alone() -> None:
-    assert recommended(RIG) == (1, 2, 4, 8, 16, 24, 32)
-    assert recommended(EngineArguments(max_num_seqs=32, capture_sizes=(1, 64))) is None
-    assert recommended(EngineArguments(enforce_eager=True)) is None
-    assert recommended(EngineArguments(optimization_level=0)) is None
+def declared(**engine: Any) -> RigConfig:
+    loaded = load_config(environ={})
+    return loaded.model_copy(update={"engine": loaded.engine.model_copy(update=engine)})
+
+
+def test_a_rig_that_says_nothing_gets_those_for_its_requests() -> None:
+    assert recommended(declared()) == (1, 2, 4, 8, 16, 24, 32)
+    assert recommended(declared(max_num_seqs=4, optimization_level=1)) == (1, 2, 4)
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        {"device": "cpu"},
+        {"enforce_eager": True},
+        {"optimization_level": 0},
+        {"options": {"cudagraph_capture_sizes": [1, 64]}},
+        {"options": {"compilation-config": {"cudagraph_mode": "PIECEWISE"}}},
+        {"options": {"speculative-config": {"num_speculative_tokens": 3}}},
+    ],
+)
+def test_what_was_told_or_is_off_is_left_alone(engine: dict[str, Any]) -> None:
+    assert recommended(declared(**engine)) is None
