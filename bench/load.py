@@ -22,9 +22,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,15 +70,20 @@ class Run:
     usage: groups.Usage | None = None
 
 
+@dataclass
 class Bench:
-    """One number of ranks. ``disk`` is ``None`` where the page cache is the disk."""
+    """One number of ranks. ``mount`` makes a fresh disk; without it, the page cache is the disk."""
 
-    def __init__(self, source: Path, ranks: Team, disk: HardDisk | None, limit_bytes: int, stagger_s: float) -> None:
-        self.source, self.ranks, self.disk, self.limit_bytes = source, ranks, disk, limit_bytes
-        self.stagger_s = stagger_s
-        self.directory = disk.path if disk else source
-        self.home = groups.home_doors(ranks.process.pid)
-        self.right: tuple[dict[str, int], ...] = ()
+    source: Path
+    ranks: Team
+    mount: Callable[[], AbstractContextManager[HardDisk]] | None
+    limit_bytes: int
+    stagger_s: float
+    right: tuple[dict[str, int], ...] = ()
+    disk: HardDisk | None = None
+    group: groups.Group | None = None
+    counts: Counts | None = None
+    usage: groups.Usage | None = None
 
     def prepare(self, own_files: bool) -> None:
         """The stock loader on an idle machine says which bytes are right; a first load also pays for what stays."""
@@ -93,15 +99,19 @@ class Bench:
             os.sync()
 
     @contextmanager
-    def cold(self, read_ahead_kib: int) -> Iterator[list[str]]:
-        """The doors of a fresh group, with nothing of the checkpoint in memory."""
-        with ExitStack() as stack:
-            self.group = None
-            if self.disk:
-                self.group = stack.enter_context(groups.limited(f"rigbench-load-{os.getpid()}", self.limit_bytes))
-                self.disk.set_read_ahead(read_ahead_kib)
-                self.disk.drop_cache()
-            yield self.group.doors if self.group else []
+    def cold(self, read_ahead_kib: int) -> Iterator[tuple[Path, list[str]]]:
+        """Where the checkpoint is now, and the doors of a fresh group; nothing of the checkpoint is in memory.
+
+        The disk is mounted anew, since emptying the cache of one leaves the kernel's notes on what it has dropped
+        before, and then a first read counts as a refault.
+        """
+        if self.mount is None:
+            yield self.source, []
+            return
+        name = f"rigbench-load-{os.getpid()}"
+        with self.mount() as self.disk, groups.limited(name, self.limit_bytes) as self.group:
+            self.disk.set_read_ahead(read_ahead_kib)
+            yield self.disk.path, self.group.doors
 
     def start(self) -> None:
         if self.disk:
@@ -112,9 +122,10 @@ class Bench:
         self.usage = self.group.usage() if self.group else None
 
     def run(self, variant: Variant) -> Run:
-        with self.cold(variant.read_ahead_kib) as doors:
+        home = groups.home_doors(self.ranks.process.pid)
+        with self.cold(variant.read_ahead_kib) as (directory, doors):
             loaded = self.ranks.load(
-                self.directory, variant.options, doors=doors, home=self.home if doors else [],
+                directory, variant.options, doors=doors, home=home if doors else [],
                 outside=variant.outside, stagger_s=self.stagger_s, before=self.start, after=self.stop,
             )  # fmt: skip
         if loaded.errors:
@@ -130,8 +141,8 @@ class Bench:
         return Run(loaded.seconds, loaded.skew_s, loaded.cpu_s, self.counts, self.usage)
 
     def sequential(self) -> Run:
-        shards = sorted(self.directory.glob("*.safetensors"))
-        with self.cold(128) as doors:
+        with self.cold(128) as (directory, doors):
+            shards = sorted(directory.glob("*.safetensors"))
             self.start()
             begin = time.monotonic()
             for shard in shards:
@@ -229,6 +240,7 @@ def main() -> int:
     arguments.add_argument("--layers", type=int, default=2, help="of the real model's 80; a layer has 0.9 GB")
     arguments.add_argument("--vocabulary", type=int, default=8192, help="the real model's: 152064")
     arguments.add_argument("--shards", type=int, default=4)
+    arguments.add_argument("--checkpoint", type=Path, help="made there if it is missing, and kept; default: made anew")
     arguments.add_argument("--limit-share", type=float, default=0.2, help="memory of the group over the checkpoint")
     arguments.add_argument("--disk", choices=("hdd", "fast"), default="hdd")
     arguments.add_argument("--fifo", action="store_true", help="the disk serves in the order of arrival")
@@ -243,21 +255,21 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     root = Path(tempfile.mkdtemp(prefix="rigbench-load-"))
     try:
-        source = root / "checkpoint"
-        total = write_checkpoint(source, chosen.layers, chosen.vocabulary, chosen.shards)
+        source = chosen.checkpoint or root / "checkpoint"
+        if not source.exists():
+            write_checkpoint(source, chosen.layers, chosen.vocabulary, chosen.shards)
+        total = sum(path.stat().st_size for path in source.glob("*.safetensors"))
         limit = int(total * chosen.limit_share)
         results, rows = {}, [("checkpoint", f"{format_size(total)}, limit {format_size(limit)}")]
         for ranks in chosen.ranks:
             wanted = [variant for variant in VARIANTS if variant.name in chosen.variants]
             reasons = {variant.name: left_out(variant, source, ranks, limit, chosen.disk) for variant in wanted}
             wanted = [variant for variant in wanted if not reasons[variant.name]]
-            with ExitStack() as stack:
-                people = stack.enter_context(team(chosen.engine_python, source, ranks, root / "ranks.log"))
-                # Before the disk is mounted: it serves what is there at that time.
-                Bench(source, people, None, limit, 0.0).prepare(SHARDED in wanted)
-                disk = stack.enter_context(mounted(source, fifo=chosen.fifo)) if chosen.disk == "hdd" else None
-                bench = Bench(source, people, disk, limit, chosen.stagger_s)
-                bench.prepare(False)
+            with team(chosen.engine_python, source, ranks, root / "ranks.log") as people:
+                mount = partial(mounted, source, fifo=chosen.fifo) if chosen.disk == "hdd" else None
+                bench = Bench(source, people, mount, limit, chosen.stagger_s)
+                # Before a disk is mounted: it serves what is there at that time.
+                bench.prepare(SHARDED in wanted)
                 found = measure(bench, wanted, chosen.runs, total, f"{ranks} ranks")
             for name, one in found.items():
                 rows.append((f"{ranks} ranks, {name}", row(one, one["ratios"], one["seconds"])))

@@ -18,7 +18,7 @@ from bench.hdd import BadRange, DiskModel, HardDisk, SlowRange, Truncation, moun
 from bench.hdd.elevator import BATCH, EXPIRE_S, Elevator, Read
 
 MIB = 1 << 20
-SIZE = 40 * MIB
+SIZE = 32 * MIB
 needs_fuse = pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
 
 
@@ -130,12 +130,11 @@ def disk(mount: HardDisk) -> Iterator[HardDisk]:
 def fastest(measure: Callable[[], float], enough_s: float) -> float:
     """Other work on the machine only slows a client down; the disk itself may never be faster than declared."""
     priority, best = os.getpriority(os.PRIO_PROCESS, 0), float("inf")
-    os.setpriority(os.PRIO_PROCESS, 0, -10)
+    os.setpriority(os.PRIO_PROCESS, 0, -15)
     try:
-        for _ in range(5):
+        deadline = time.monotonic() + 10
+        while best > enough_s and time.monotonic() < deadline:
             best = min(best, measure())
-            if best <= enough_s:
-                break
     finally:
         os.setpriority(os.PRIO_PROCESS, 0, priority)
     return best
@@ -268,7 +267,7 @@ def test_a_bad_range_fails_with_eio_and_leaves_the_rest(disk: HardDisk) -> None:
 
 @needs_fuse
 def test_a_slow_range_takes_longer(disk: HardDisk) -> None:
-    disk.fail(SlowRange("shard-10.bin", MIB, 4096, seconds=0.3))
+    disk.fail(SlowRange("shard-10.bin", MIB, 4096, seconds=0.15))
     descriptor = os.open(disk.path / "shard-10.bin", os.O_RDONLY)
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
     begin = time.monotonic()
@@ -277,7 +276,7 @@ def test_a_slow_range_takes_longer(disk: HardDisk) -> None:
     os.pread(descriptor, 4096, MIB)
     end = time.monotonic()
     os.close(descriptor)
-    assert end - between > 0.3 > between - begin
+    assert end - between > 0.15 > between - begin
 
 
 @needs_fuse
