@@ -28,8 +28,8 @@ class Store:
 
     def __init__(self, state_dir: Path) -> None:
         self.active = state_dir / "cache"
-        self.kept = state_dir / "cache.kept"
-        self.aside = state_dir / "cache.aside"
+        self.kept = self.active / "kept"
+        self.aside = self.active / "aside"
 
     @property
     def marker(self) -> Path:

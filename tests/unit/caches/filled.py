@@ -33,4 +33,5 @@ def found(state_dir: Path) -> dict[str, bytes]:
     """What the engine would find, beside manifest and marker."""
     root = state_dir / "cache"
     files = {str(path.relative_to(root)): path for path in root.rglob("*") if path.is_file()}
-    return {name: path.read_bytes() for name, path in files.items() if "/" in name}
+    beside = ("kept/", "aside/")
+    return {name: path.read_bytes() for name, path in files.items() if "/" in name and not name.startswith(beside)}

@@ -37,7 +37,7 @@ def test_what_no_start_sealed_is_moved_aside(tmp_path: Path) -> None:
     (line,) = prepare(tmp_path, identity())
     assert "never got ready" in line
     assert found(tmp_path) == {}
-    assert (tmp_path / "cache.aside" / MODEL).read_bytes() == CONTENT[MODEL]
+    assert (tmp_path / "cache/aside" / MODEL).read_bytes() == CONTENT[MODEL]
 
 
 def test_what_came_after_the_seal_is_removed_and_the_rest_stays(state: Path) -> None:
@@ -117,7 +117,7 @@ def test_damage_that_cannot_be_moved_refuses_the_start(state: Path, monkeypatch:
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(Path, "rename", rename)
-    with pytest.raises(PreflightError, match=r"cannot be moved to .*cache.aside: Permission denied"):
+    with pytest.raises(PreflightError, match=r"cannot be moved to .*cache/aside: Permission denied"):
         prepare(state, identity())
 
 
@@ -177,7 +177,7 @@ def test_another_layout_has_caches_of_its_own_and_the_first_come_back(state: Pat
 
 def test_what_is_taken_out_again_is_verified_too(state: Path) -> None:
     prepare(state, identity(layout="TP 1 PP 1"))
-    flip(state / "cache.kept" / identity().key / MODEL)
+    flip(state / "cache/kept" / identity().key / MODEL)
     lines = prepare(state, identity())
     assert any(MODEL in line for line in lines)
     assert MODEL not in found(state)
