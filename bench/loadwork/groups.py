@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +81,7 @@ def enter(doors: list[str], process: int | None = None) -> None:
 
 @contextmanager
 def limited(name: str, limit_bytes: int) -> Iterator[Group]:
-    """A group that exists for the time of the block; whoever is in it has to leave before the end."""
+    """A group that exists for the time of the block; whoever is still in it at the end comes to where this one is."""
     second = (ROOT / "cgroup.controllers").exists() and "memory" in (ROOT / "cgroup.controllers").read_text()
     memory = ROOT / name if second else ROOT / "memory" / name
     unified = ROOT if second else ROOT / "unified"
@@ -99,7 +99,15 @@ def limited(name: str, limit_bytes: int) -> Iterator[Group]:
         yield group
     finally:
         for path in made:
+            empty(path)
             remove(path)
+
+
+def empty(path: Path) -> None:
+    """Those who are left where something went wrong."""
+    for process in (path / "cgroup.procs").read_text().split():
+        with suppress(ProcessLookupError):
+            enter(home_doors(os.getpid()), int(process))
 
 
 def remove(path: Path) -> None:

@@ -89,8 +89,13 @@ def test_the_group_limits_counts_and_goes_away() -> None:
         bursts = subprocess.run([sys.executable, "-c", ALLOCATE, str(200 * MIB), *group.doors], capture_output=True)
         assert bursts.returncode == -9
         assert group.usage().reclaims > 0
+        held = subprocess.Popen([sys.executable, "-c", ALLOCATE + "input()", "0", *group.doors], stdin=subprocess.PIPE)
+        while str(held.pid) not in (group.memory / "cgroup.procs").read_text().split():
+            assert held.poll() is None
         assert set(group.usage().stalled_s) in (set(), set(groups.PRESSURES))
     assert not group.memory.exists()
+    held.communicate(b"\n")
+    assert held.returncode == 0
 
 
 def test_the_way_home_is_where_this_process_is() -> None:
