@@ -33,6 +33,7 @@ from bench.common import finish, parser, spread
 from bench.hdd import Counts, DiskModel, HardDisk, mounted, unavailable
 from bench.loadwork import groups
 from bench.loadwork.checkpoint import write_checkpoint
+from bench.loadwork.rival import FILE, rival, write_file
 from bench.loadwork.team import Team, team
 from rigappliance.units import format_size
 
@@ -79,6 +80,7 @@ class Bench:
     mount: Callable[[], AbstractContextManager[HardDisk]] | None
     limit_bytes: int
     stagger_s: float
+    rival_reads_s: float = 0.0
     right: tuple[dict[str, int], ...] = ()
     disk: HardDisk | None = None
     group: groups.Group | None = None
@@ -111,7 +113,8 @@ class Bench:
         name = f"rigbench-load-{os.getpid()}"
         with self.mount() as self.disk, groups.limited(name, self.limit_bytes) as self.group:
             self.disk.set_read_ahead(read_ahead_kib)
-            yield self.disk.path, self.group.doors
+            with rival(self.disk.path, self.rival_reads_s):
+                yield self.disk.path, self.group.doors
 
     def start(self) -> None:
         if self.disk:
@@ -180,7 +183,7 @@ def medians(runs: list[Run], base: list[Run], checkpoint_bytes: int) -> dict[str
         "skew_s": statistics.median(run.skew_s for run in runs),
         "cpu_s": statistics.median(run.cpu_s for run in runs),
     }
-    disks = [run.disk for run in runs if run.disk]
+    disks = [run.disk.without(FILE) for run in runs if run.disk]
     if disks:
         result |= {
             "bytes_ratio": statistics.median(disk.bytes / checkpoint_bytes for disk in disks),
@@ -245,6 +248,7 @@ def main() -> int:
     arguments.add_argument("--disk", choices=("hdd", "fast"), default="hdd")
     arguments.add_argument("--fifo", action="store_true", help="the disk serves in the order of arrival")
     arguments.add_argument("--stagger-s", type=float, default=0.0, help="seconds between the starts of two ranks")
+    arguments.add_argument("--rival", type=float, default=0.0, help="random reads a second by somebody else (swap)")
     arguments.add_argument("--variants", nargs="+", default=[variant.name for variant in VARIANTS])
     chosen = arguments.parse_args()
     reason = unavailable()
@@ -267,7 +271,9 @@ def main() -> int:
             wanted = [variant for variant in wanted if not reasons[variant.name]]
             with team(chosen.engine_python, source, ranks, root / "ranks.log") as people:
                 mount = partial(mounted, source, fifo=chosen.fifo) if chosen.disk == "hdd" else None
-                bench = Bench(source, people, mount, limit, chosen.stagger_s)
+                bench = Bench(source, people, mount, limit, chosen.stagger_s, chosen.rival)
+                if chosen.rival:
+                    write_file(source)
                 # Before a disk is mounted: it serves what is there at that time.
                 bench.prepare(SHARDED in wanted)
                 found = measure(bench, wanted, chosen.runs, total, f"{ranks} ranks")
@@ -279,6 +285,7 @@ def main() -> int:
             "disk": chosen.disk, "model": asdict(DiskModel()), "elevator": not chosen.fifo, "runs": chosen.runs,
             "checkpoint_bytes": total, "limit_bytes": limit, "layers": chosen.layers,
             "vocabulary": chosen.vocabulary, "shards": chosen.shards, "stagger_s": chosen.stagger_s,
+            "rival_reads_s": chosen.rival,
             "variants": {variant.name: variant.what for variant in VARIANTS}, "by_ranks": results,
         }  # fmt: skip
         finish("load" if chosen.disk == "hdd" else "load_fast", chosen.output, told, rows)

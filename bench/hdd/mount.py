@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,18 @@ class Counts:
     @property
     def mean_bytes(self) -> float:
         return self.bytes / self.requests if self.requests else 0.0
+
+    def without(self, file: str) -> Counts:
+        """The requests and bytes of all other files; the disk's times and seeks stay those of all."""
+        bytes_by_file = {name: size for name, size in self.bytes_by_file.items() if name != file}
+        requests_by_file = {name: count for name, count in self.requests_by_file.items() if name != file}
+        return replace(
+            self,
+            bytes=sum(bytes_by_file.values()),
+            requests=sum(requests_by_file.values()),
+            bytes_by_file=bytes_by_file,
+            requests_by_file=requests_by_file,
+        )
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from bench.hdd import Counts
 from bench.load import EAGER, STOCK, Run, left_out, medians
 from bench.loadwork import groups
 from bench.loadwork.checkpoint import config, content, split, write_checkpoint
+from bench.loadwork.rival import FILE
 from rigappliance.facts.safetensors import read_shard
 from rigappliance.plan.catalogue import entries, tensors_of
 from rigappliance.plan.tensors import TensorShape
@@ -114,6 +115,12 @@ def test_ratios_are_taken_within_a_round() -> None:
     assert found["ratios"] == [2.0, 1.0, 1.5]
     assert found["median_ratio"] == 1.5
     assert found["bytes_ratio"] == pytest.approx(1.1)
+
+
+def test_the_rivals_reads_are_not_the_loaders() -> None:
+    both = Counts(30, 500, 9, 1.0, 0.0, 2, {"a": 200, FILE: 300}, {"a": 10, FILE: 20})
+    found = medians([Run(20.0, disk=both)], [Run(10.0)], 100)
+    assert (found["bytes_ratio"], found["reads"], found["mean_read_bytes"], found["seeks"]) == (2.0, 10, 20.0, 9)
 
 
 def test_eager_is_left_out_where_its_shards_do_not_fit(tmp_path: Path) -> None:
