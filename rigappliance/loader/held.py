@@ -35,7 +35,9 @@ class Held:
         self.file = file
         self.place = place
         self.pace = pace
+        # Pages of the mapping are in use; and no longer what the file holds.
         self.touched = False
+        self.written = False
         self.reference: Any = None
 
     @property

@@ -32,23 +32,26 @@ class Intercept(TorchDispatchMode):  # type: ignore[misc]
     ) -> Any:
         kwargs = kwargs or {}
         if func is COPY:
-            held = self.holdings.find(args[1])
-            if held is not None and as_stored(args[1]) and self._takes(args[0]):
+            held = self._file_of(args[1])
+            if held is not None and self._takes(args[0]):
                 self.copier.copy(args[0], args[1], held)
                 return args[0]
         elif getattr(func, "is_view", False):
             return func(*args, **kwargs)
         elif func is CLONE or func is TO_COPY:
-            held = self.holdings.find(args[0])
-            if (
-                held is not None
-                and as_stored(args[0])
-                and not kwargs.keys() - {"dtype", "device", "memory_format", "non_blocking"}
-            ):
+            held = self._file_of(args[0])
+            if held is not None and not kwargs.keys() - {"dtype", "device", "memory_format", "non_blocking"}:
                 return self._cloned(args[0], held, kwargs)
         for held in self._among(args, kwargs):
-            self._touch(held)
+            self._touch(held, writes=func._schema.is_mutable)
         return func(*args, **kwargs)
+
+    def _file_of(self, source: Any) -> Held | None:
+        """Where to read ``source``: a loader may have worked on it in place, or see it negated or conjugated."""
+        held = self.holdings.find(source)
+        if held is None or held.written or source.is_neg() or source.is_conj():
+            return None
+        return held
 
     def _takes(self, target: Any) -> bool:
         """Memory that bytes can be put into: no shape without data, no tensor made of others, not the file's own."""
@@ -72,14 +75,11 @@ class Intercept(TorchDispatchMode):  # type: ignore[misc]
                     found.append(held)
         return found
 
-    def _touch(self, held: Held) -> None:
+    def _touch(self, held: Held, writes: bool) -> None:
         """The operation reads the mapping itself: have it all there, and the file still as long as it was."""
         self.other_operations += 1
         held.pace.wait(held.begin, held.end)
         held.file.check()
         held.touched = True
-
-
-def as_stored(source: Any) -> bool:
-    """Its values are those in memory, not their negatives or conjugates."""
-    return not source.is_neg() and not source.is_conj()
+        # Also where it only reads of this one: what is not certain is taken from the mapping, which is always right.
+        held.written = held.written or writes

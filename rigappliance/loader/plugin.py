@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ from .ranks import Meet, StoreMeeting, alone
 logger = logging.getLogger("vllm.rigappliance.loader")
 
 FORMAT = "sequential"
+# A process that loads once more must not find the board of the time before.
+LOADS = itertools.count()
 
 
 class SequentialLoader(DefaultModelLoader):  # type: ignore[misc]
@@ -36,6 +39,8 @@ class SequentialLoader(DefaultModelLoader):  # type: ignore[misc]
         # The stock loader knows its own formats and keys only.
         super().__init__(replace(load_config, load_format="auto", model_loader_extra_config={}))
         self.meet: Meet | None = None
+        # Operations of the last load that were no copies and went to the mapping.
+        self.touched = 0
         self._intercept: Intercept | None = None
 
     def load_weights(self, model: Any, model_config: Any) -> None:
@@ -54,6 +59,7 @@ class SequentialLoader(DefaultModelLoader):  # type: ignore[misc]
             logger.error("%s", error)
             raise
         finally:
+            self.touched = self._intercept.other_operations
             self._intercept.holdings.close()
             self._intercept, self.meet = None, meet
 
@@ -126,7 +132,7 @@ def meeting(model_config: Any, stall_s: float) -> Meet:
     if config is not None and config.model_config is not model_config:
         return alone
     store = distributed.distributed_c10d._get_default_store()
-    return StoreMeeting(store, distributed.get_rank(), distributed.get_world_size(), stall_s)
+    return StoreMeeting(store, distributed.get_rank(), distributed.get_world_size(), stall_s, LOADS)
 
 
 def fall_back(reason: str) -> None:

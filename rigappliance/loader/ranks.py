@@ -6,9 +6,10 @@ where one has died. Nothing is left of it but a few keys in rank 0's memory.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -44,19 +45,18 @@ def length_of(shards: tuple[Shard, ...]) -> int:
 
 
 class StoreMeeting:
-    """``store`` as torch.distributed has it: set, get, wait. Every rank meets in the same order of loads."""
+    """``store`` as torch.distributed has it: set, get, wait. ``numbers``: one for each load, the same for all ranks."""
 
-    def __init__(self, store: Any, rank: int, ranks: int, stall_s: float) -> None:
+    def __init__(self, store: Any, rank: int, ranks: int, stall_s: float, numbers: Iterator[int] | None = None) -> None:
         self.store = store
         self.rank = rank
         self.ranks = ranks
         self.limit_s = stall_s * ABSENT_PATIENCE
-        self.loads = 0
+        self.numbers = numbers or itertools.count()
 
     def __call__(self, shards: tuple[Shard, ...], window_bytes: int) -> Seat:
         """Raises ``LoadError`` where rank 0 has other files of the same names."""
-        key = f"rigappliance_loader/{self.loads}"
-        self.loads += 1
+        key = f"rigappliance_loader/{next(self.numbers)}"
         if self.rank == 0:
             seat = Seat(Board.create(self.ranks, window_bytes, length_of(shards)), 0, True)
             self.store.set(key, json.dumps({"host": host(), "place": seat.board.place, "shards": described(shards)}))

@@ -27,6 +27,7 @@ DEFAULT_PIECE_BYTES = 128 * 1024
 LARGEST_PIECE_BYTES = 2 * MIB
 AHEAD_BYTES = 8 * MIB
 REPORT_S = 2.0
+PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 
 
 class Reader(threading.Thread):
@@ -73,7 +74,8 @@ class Reader(threading.Thread):
         try:
             # Otherwise reading one byte of a piece would make the kernel read on from there of its own accord.
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
-            piece_bytes = piece_size(os.fstat(descriptor).st_dev)
+            piece_bytes = min(piece_size(os.fstat(descriptor).st_dev), max(self.board.window_bytes // 4, PAGE_BYTES))
+            piece_bytes -= piece_bytes % PAGE_BYTES
             asked = passed = shard.first
             end = shard.first + shard.size_bytes
             while passed < end and self.going:
