@@ -56,7 +56,7 @@ def role(root: int, stat: ProcessStat) -> str:
         return line.split(" ")[0].removeprefix("VLLM::")
     if stat.pid == root:
         return "API server"
-    if stat.name == "enginestart":
+    if stat.name == "enginestart" or "enginestart/reaper.py" in line:
         return "template"
     return "resource tracker" if "resource_tracker" in line else "other"
 
@@ -196,8 +196,10 @@ def stages(started: float, log: list[tuple[float, str]]) -> dict[str, float]:
 def config(home: EngineHome, tp: int) -> Path:
     path = home.config(f"tp{tp}.toml")
     text = path.read_text().replace("[engine]\n", f"[engine]\ntensor_parallel = {tp}\n")
-    # One NUMA node: the CPU build binds no two ranks to it by itself.
-    path.write_text(text + ('[engine.environment]\nVLLM_CPU_OMP_THREADS_BIND = "nobind"\n' if tp > 1 else ""))
+    # One NUMA node: the CPU build binds no two ranks to it by itself, and would then give each all cores, whose
+    # threads wait for each other in turn: 200 ms a token, that is about nothing else.
+    several = '[engine.environment]\nVLLM_CPU_OMP_THREADS_BIND = "nobind"\nOMP_NUM_THREADS = "1"\n'
+    path.write_text(text + (several if tp > 1 else ""))
     return path
 
 

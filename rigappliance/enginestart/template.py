@@ -97,10 +97,8 @@ class Template:
 
     def retire(self) -> None:
         """Never returns: this process goes on as the reaper. Whoever asks afterwards finds the socket closed."""
-        pairs = []
-        for pid, status in self.children.items():
-            os.set_inheritable(status.fileno(), True)
-            pairs.append(f"{pid}:{status.fileno()}")
+        # Descriptors that came in a packet stay open in the next program; those of our own do not.
+        pairs = [f"{pid}:{status.fileno()}" for pid, status in self.children.items()]
         # No site, no variables: nothing of the engine's environment is imported.
         os.execv(sys.executable, [sys.executable, "-I", "-S", "-B", str(REAPER), *pairs])  # noqa: S606 no shell
 
@@ -156,7 +154,6 @@ def become(requests: socket.socket) -> None:
         os._exit(0)
     code = 1
     try:
-        del template
         gc.enable()
         code = run(request)
     except BaseException:

@@ -118,6 +118,7 @@ def main() -> None:
     early, asleep = context.Process(target=sleep), context.Process(target=sleep)
     early.start()
     asleep.start()
+    found["beside"] = ask(tell)
     os.environ["LD_PRELOAD_NOT"] = "x"
     found["spawned"] = ask(tell)
     del os.environ["LD_PRELOAD_NOT"]
