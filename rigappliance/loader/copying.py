@@ -8,11 +8,8 @@ from typing import Any
 import torch  # type: ignore[import-not-found]
 
 from .held import Held
-from .memory import MIB
 from .pieces import Block, Runs, blocks, row_major, runs
 
-# Of the file, a piece: what the reader must have passed before it is taken.
-PIECE_BYTES = 4 * MIB
 # A read of one row costs about what copying this much costs (1 to 2 µs, at 4 GB/s; measured on two virtual cores).
 WORTH_A_READ_BYTES = 8192
 # Rows that follow each other come in one read, and cost a slice of a buffer each.
@@ -31,7 +28,7 @@ class Copier:
         item = source.element_size()
         base = held.place.begin + source.storage_offset() * item
         direct = target.device.type == "cpu" and target.dtype == source.dtype
-        for block in blocks(source.shape, source.stride(), PIECE_BYTES // item):
+        for block in blocks(source.shape, source.stride(), held.pace.piece_bytes // item):
             part = narrowed(target, block)
             offset = base + block.offset * item
             begin = held.file.shard.first + offset
@@ -43,7 +40,7 @@ class Copier:
             elif direct:
                 read_runs(memory_of(part), found, item, held, offset)
             else:
-                bounce = self._bounce(part)
+                bounce = self._bounce(part, held.pace.piece_bytes)
                 read_runs(memory_of(bounce), found, item, held, offset)
                 count = part.numel()
                 part.copy_(bounce[: count * item].view(source.dtype).view(block.sizes))
@@ -51,17 +48,15 @@ class Copier:
     def _cover(self, part: Any, source: Any, block: Block, held: Held, offset: int) -> None:
         """All bytes from the block's first to its last, and then what is wanted of them."""
         size = block.span * source.element_size()
-        bounce = self._bounce(part, size)
+        bounce = self._bounce(part, max(size, held.pace.piece_bytes))
         held.file.fill([memory_of(bounce)[:size]], offset, held.place.name)
         whole = bounce[:size].view(source.dtype)
         part.copy_(torch.as_strided(whole, block.sizes, source.stride()))
 
-    def _bounce(self, part: Any, size: int = PIECE_BYTES) -> Any:
+    def _bounce(self, part: Any, size: int) -> Any:
         pinned = part.device.type == "cuda"
         if pinned not in self._bounces or self._bounces[pinned].numel() < size:
-            self._bounces[pinned] = torch.empty(
-                max(size, PIECE_BYTES), dtype=torch.uint8, device="cpu", pin_memory=pinned
-            )
+            self._bounces[pinned] = torch.empty(size, dtype=torch.uint8, device="cpu", pin_memory=pinned)
         return self._bounces[pinned]
 
 

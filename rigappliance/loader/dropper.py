@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 
 from .header import Shard
 from .memory import MIB
 
-STEP_BYTES = 8 * MIB
+PAGE_BYTES = mmap.PAGESIZE
+LARGEST_STEP_BYTES, SMALLEST_STEP_BYTES = 8 * MIB, MIB // 4
 
 
 class Dropper:
     """Goes through the stream once, behind the slowest rank. Raises nothing: pages that stay do no harm."""
 
-    def __init__(self, shards: tuple[Shard, ...]) -> None:
+    def __init__(self, shards: tuple[Shard, ...], window_bytes: int) -> None:
         self.shards = list(shards)
+        step_bytes = max(SMALLEST_STEP_BYTES, min(LARGEST_STEP_BYTES, window_bytes // 8))
+        self.step_bytes = step_bytes // PAGE_BYTES * PAGE_BYTES
         self.position = 0
         self._descriptor = -1
 
@@ -26,7 +30,7 @@ class Dropper:
             upto = min(position, end)
             # Whole steps, which end on a page; the last one of a shard is shorter.
             if upto < end:
-                upto = shard.first + (upto - shard.first) // STEP_BYTES * STEP_BYTES
+                upto = shard.first + (upto - shard.first) // self.step_bytes * self.step_bytes
             if upto <= self.position:
                 return
             self._drop(shard, upto)

@@ -7,14 +7,17 @@ from pathlib import Path
 
 MIB = 1 << 20
 LARGEST_WINDOW_BYTES = 512 * MIB
-SMALLEST_WINDOW_BYTES = 32 * MIB
+SMALLEST_WINDOW_BYTES = 8 * MIB
 # Version 1 writes this, less a page, for "no limit".
 NO_LIMIT_BYTES = 1 << 62
 
 
 def window_for(free_bytes: int) -> int:
-    """Read-ahead that never pushes out what has been read and not been taken yet."""
-    return max(SMALLEST_WINDOW_BYTES, min(LARGEST_WINDOW_BYTES, free_bytes // 4))
+    """Read-ahead that never pushes out what has been read and not been taken yet.
+
+    An eighth: loading takes memory beside it, about 6 MiB a rank on the CPU.
+    """
+    return max(SMALLEST_WINDOW_BYTES, min(LARGEST_WINDOW_BYTES, free_bytes // 8))
 
 
 def free_bytes(root: Path = Path("/")) -> int:

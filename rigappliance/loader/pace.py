@@ -7,11 +7,13 @@ import time
 
 from .board import Board, State, Word
 from .errors import PREFIX, rank_gone
+from .memory import MIB
 
 logger = logging.getLogger("vllm.rigappliance.loader")
 
 FIRST_SLEEP_S, LONGEST_SLEEP_S = 0.002, 0.02
 DEATH_CHECK_S = 2.0
+LARGEST_PIECE_BYTES, SMALLEST_PIECE_BYTES = 4 * MIB, MIB // 4
 # Building the model takes ranks of one machine different times: those that have not come yet are given longer.
 ABSENT_PATIENCE = 5
 
@@ -75,6 +77,8 @@ class Pace:
         self.waited_s = 0.0
         # Within a tensor it says so only where that would fill the window: a weight loader may come back to its start.
         self.step = max(1, board.window_bytes // 4)
+        # What it takes at once.
+        self.piece_bytes = min(LARGEST_PIECE_BYTES, max(SMALLEST_PIECE_BYTES, board.window_bytes // 16))
         board.take_seat(rank)
 
     def reached(self, position: int) -> None:

@@ -38,7 +38,7 @@ class Reader(threading.Thread):
         self.board = board
         self.shards = shards
         self.stall_s = stall_s
-        self.dropper = Dropper(shards) if drop_behind else None
+        self.dropper = Dropper(shards, board.window_bytes) if drop_behind else None
         self.stopped = threading.Event()
         self.waited_s = 0.0
         self.failed_pieces = 0

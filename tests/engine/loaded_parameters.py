@@ -97,7 +97,7 @@ def write_checkpoint(directory: Path, quantised: bool, tied: bool = False) -> No
             if name in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"):
                 tensors[f"{prefix}.{name}.bias"] = values(size_out)
     names = sorted(tensors, key=lambda name: hashlib.sha256(name.encode()).digest())
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number in range(3):
         file = f"model-{number + 1:05d}-of-00003.safetensors"
         some = {name: tensors[name] for name in names[number::3]}

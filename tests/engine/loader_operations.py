@@ -114,7 +114,8 @@ def main() -> None:
             same = expected[name]
             assert tensor.shape == same.shape and tensor.dtype == same.dtype, name
             for _ in range(8 if tensor.numel() else 0):
-                copying.PIECE_BYTES = rng.choice((4096, 65536, 4 << 20))
+                for held in intercept.holdings.by_address.values():
+                    held.pace.piece_bytes = rng.choice((4096, 65536, 4 << 20))
                 seed = rng.random()
                 one, two = random.Random(seed), random.Random(seed)
                 ours, theirs = used(view(tensor, one), one), used(view(same, two), two)

@@ -120,7 +120,8 @@ def test_what_all_ranks_have_passed_is_dropped_and_nothing_else(
     shards: tuple[Shard, ...], readers: list[Reader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dropped: list[int] = []
-    monkeypatch.setattr("rigappliance.loader.dropper.STEP_BYTES", PIECE)
+    monkeypatch.setattr("rigappliance.loader.dropper.LARGEST_STEP_BYTES", PIECE)
+    monkeypatch.setattr("rigappliance.loader.dropper.SMALLEST_STEP_BYTES", PIECE)
     monkeypatch.setattr(
         "rigappliance.loader.dropper.Dropper._drop", lambda self, shard, upto: dropped.append(upto), raising=True
     )

@@ -84,8 +84,8 @@ def test_a_file_written_since_its_header_was_read_is_refused(tmp_path: Path) -> 
         ShardFile(shard)
 
 
-def test_the_window_is_a_quarter_of_what_is_free_within_bounds() -> None:
-    assert [window_for(size) for size in (0, 400 * MIB, 64 << 30)] == [32 * MIB, 100 * MIB, 512 * MIB]
+def test_the_window_is_an_eighth_of_what_is_free_within_bounds() -> None:
+    assert [window_for(size) for size in (0, 400 * MIB, 64 << 30)] == [8 * MIB, 50 * MIB, 512 * MIB]
 
 
 def meminfo(root: Path, available_kb: int) -> None:
