@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from bench.hdd import Counts
-from bench.load import EAGER, STOCK, Run, left_out, medians
 from bench.loadwork import groups
 from bench.loadwork.checkpoint import config, content, split, write_checkpoint
+from bench.loadwork.figures import Run, medians
 from bench.loadwork.rival import FILE
+from bench.loadwork.turns import EAGER, STOCK, left_out
 from rigappliance.facts.safetensors import read_shard
 from rigappliance.plan.catalogue import entries, tensors_of
 from rigappliance.plan.tensors import TensorShape
