@@ -44,6 +44,7 @@ adjust(PATIENT)
 for fault, spoil, cause, evidence, mend in SPOILT:
     with case(fault):
         clear()
+        whole = keepsakes()["checkpoint"]
         machine.succeed(spoil)
         refused(fault)
         # What config.json says of itself is read at once: there is no later.
@@ -51,6 +52,8 @@ for fault, spoil, cause, evidence, mend in SPOILT:
         if judged:
             adjust(PATIENT + forced())
             begin()
+            # The start found it spoilt already; what must be there in the end is the whole one.
+            kept["checkpoint"] = whole
         else:
             machine.succeed(mend)
             # After the checks, as a failing disk would.
