@@ -26,10 +26,10 @@ from typing import Any
 from bench.common import finish, parser
 from bench.hdd import DiskModel, mounted, unavailable
 from bench.loadwork.checkpoint import write_checkpoint
-from bench.loadwork.figures import Run, medians, row
+from bench.loadwork.figures import Run, medians, over, row
 from bench.loadwork.rival import write_file
 from bench.loadwork.team import team
-from bench.loadwork.turns import SHARDED, VARIANTS, Bench, Variant, left_out
+from bench.loadwork.turns import SHARDED, STOCK, VARIANTS, Bench, Variant, left_out
 from rigappliance.units import format_size
 
 
@@ -42,7 +42,11 @@ def measure(bench: Bench, variants: list[Variant], runs: int, checkpoint_bytes: 
             last, base = found[variant.name][-1], found["sequential"][-1]
             told = row(medians([last], [base], checkpoint_bytes), [last.seconds / base.seconds], [last.seconds])
             print(f"{label}, round {number + 1} of {runs}, {variant.name}: {told}", file=sys.stderr, flush=True)
-    return {name: medians(done, found["sequential"], checkpoint_bytes) for name, done in found.items()}
+    result = {name: medians(done, found["sequential"], checkpoint_bytes) for name, done in found.items()}
+    if STOCK.name in found:
+        for name, done in found.items():
+            result[name]["over_stock"] = over(done, found[STOCK.name])
+    return result
 
 
 def main() -> int:

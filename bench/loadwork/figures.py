@@ -57,8 +57,15 @@ def medians(runs: list[Run], base: list[Run], checkpoint_bytes: int) -> dict[str
     return result
 
 
+def over(runs: list[Run], others: list[Run]) -> float:
+    """The median of the rounds' own ratios."""
+    return statistics.median(run.seconds / other.seconds for run, other in zip(runs, others, strict=True))
+
+
 def row(found: dict[str, Any], ratios: list[float], seconds: list[float]) -> str:
     text = f"{spread(seconds)} s, {spread(ratios)} of sequential"
+    if "over_stock" in found:
+        text += f", {found['over_stock']:.3f} of stock"
     if "reads" in found:
         text += (
             f", {found['bytes_ratio']:.3f} of the bytes, {found['reads']:.0f} reads of "

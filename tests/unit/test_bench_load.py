@@ -15,7 +15,7 @@ import pytest
 from bench.hdd import Counts
 from bench.loadwork import groups
 from bench.loadwork.checkpoint import config, content, split, write_checkpoint
-from bench.loadwork.figures import Run, medians
+from bench.loadwork.figures import Run, medians, over
 from bench.loadwork.rival import FILE
 from bench.loadwork.turns import EAGER, STOCK, left_out
 from rigappliance.facts.safetensors import read_shard
@@ -115,6 +115,7 @@ def test_ratios_are_taken_within_a_round() -> None:
     found = medians(runs, base, 100)
     assert found["ratios"] == [2.0, 1.0, 1.5]
     assert found["median_ratio"] == 1.5
+    assert over(runs, base) == 1.5
     assert found["bytes_ratio"] == pytest.approx(1.1)
 
 
