@@ -13,8 +13,9 @@ from pathlib import Path
 
 from bench.hdd.model import DiskModel
 from bench.hdd.mount import DEFAULT_READ_AHEAD_KIB, mount, unavailable, unmount
+from bench.hdd.orders import counts, say, serve
 from bench.hdd.platter import lay_out
-from bench.hdd.server import Server, say, serve
+from bench.hdd.server import Server
 
 PR_SET_TIMERSLACK = 29
 NICENESS = -10
@@ -46,7 +47,7 @@ def main() -> int:
     try:
         serve(server, orders)
     except KeyboardInterrupt:
-        print(json.dumps(server.counts(), indent=1))
+        print(json.dumps(counts(server), indent=1))
     finally:
         # Not by this thread: unmounting waits for reads in flight, which the end of the device's only user cuts off.
         leaving = threading.Thread(target=leave, args=(chosen.mountpoint,), daemon=True)

@@ -8,18 +8,15 @@ made up for, because nothing was waiting, is bounded by ``LATENESS_S`` and count
 from __future__ import annotations
 
 import errno
-import json
 import os
-import select
 import threading
 import time
 from collections import Counter
 from contextlib import suppress
-from typing import Any
 
 from bench.hdd import wire
 from bench.hdd.elevator import Elevator, Read
-from bench.hdd.faults import BadRange, SlowRange, Truncation, from_json, touches
+from bench.hdd.faults import BadRange, SlowRange, Truncation, touches
 from bench.hdd.model import DiskModel
 from bench.hdd.platter import Node
 from bench.hdd.wire import Op
@@ -187,74 +184,6 @@ class Server:
         thread.start()
         return thread
 
-    # The one who mounted it
-
-    def obey(self, order: dict[str, Any]) -> dict[str, Any]:
-        match order["do"]:
-            case "counts":
-                return self.counts()
-            case "zero":
-                self.zero()
-            case "forget":
-                waiting = [self.forget(node) for node in self.nodes.values() if not node.is_directory]
-                threading.Thread(target=say_when_over, args=(waiting,), daemon=True).start()
-                return {"later": True}
-            case "fail":
-                fault = from_json(order["fault"])
-                if fault.file not in self.by_path:
-                    return {"error": f"no file {fault.file} on this disk"}
-                if isinstance(fault, Truncation):
-                    self.served_bytes[fault.file] = 0
-                    self.truncations.append(fault)
-                    self.truncate_where_due()
-                else:
-                    self.broken.append(fault)
-            case "heal":
-                self.broken.clear()
-                self.truncations.clear()
-                for node in self.nodes.values():
-                    if not node.is_directory:
-                        node.size_bytes = os.fstat(node.descriptor).st_size
-        return {}
-
-    def counts(self) -> dict[str, Any]:
-        return {
-            "requests": self.requests, "seeks": self.seeks, "bytes_by_file": dict(self.bytes_by_file),
-            "requests_by_file": dict(self.requests_by_file), "busy_s": self.busy_s, "lost_s": self.lost_s,
-            "longest_queue": self.longest_queue,
-        }  # fmt: skip
-
 
 def attributes(node: Node) -> bytes:
     return wire.attributes(node.inode, node.size_bytes, node.mode, node.mtime_s)
-
-
-def say(reply: dict[str, Any]) -> None:
-    os.write(1, json.dumps(reply).encode() + b"\n")
-
-
-def say_when_over(waiting: list[threading.Thread]) -> None:
-    for thread in waiting:
-        thread.join()
-    say({})
-
-
-def serve(server: Server, orders: int = 0) -> None:
-    """Until the file system is unmounted, or whoever gives the orders is gone."""
-    os.set_blocking(server.device, False)
-    pending = b""
-    sources = [server.device, orders]
-    while True:
-        ready, _, _ = select.select(sources, [], [], server.timeout_s())
-        if server.device in ready and not server.take_requests():
-            return
-        server.step()
-        if orders in ready:
-            received = os.read(orders, 65536)
-            if not received:
-                return
-            *lines, pending = (pending + received).split(b"\n")
-            for line in lines:
-                reply = server.obey(json.loads(line))
-                if "later" not in reply:
-                    say(reply)
