@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,8 @@ def team(python: Path, checkpoint: Path, ranks: int, log: Path) -> Iterator[Team
         try:
             process.wait(30)
         except subprocess.TimeoutExpired:
-            # The ranks are daemons of this one and have its end of their pipes only: they leave with it.
             process.kill()
             process.wait()
+        # The ranks hold each other's pipes and would wait for ever for a parent that was killed.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)

@@ -7,13 +7,14 @@ import os
 import struct
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench.hdd import Counts
-from bench.loadwork import groups
+from bench.loadwork import groups, team
 from bench.loadwork.checkpoint import config, content, split, write_checkpoint
 from bench.loadwork.figures import Run, medians, over
 from bench.loadwork.rival import FILE
@@ -131,3 +132,24 @@ def test_eager_is_left_out_where_its_shards_do_not_fit(tmp_path: Path) -> None:
     assert left_out(EAGER, tmp_path, 8, 8000, "hdd") == ""
     assert left_out(EAGER, tmp_path, 8, 10, "fast") == ""
     assert left_out(replace(STOCK), tmp_path, 8, 10, "hdd") == ""
+
+
+ORPHANS = """
+import os, time
+child = os.fork()
+if child == 0:
+    time.sleep(60)
+os.write(1, b'{"built": [%d]}\\n' % child)
+"""
+
+
+def test_no_rank_outlives_its_team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ranks.py").write_text(ORPHANS)
+    monkeypatch.setattr(team, "SCRIPT", tmp_path / "ranks.py")
+    with team.team(Path(sys.executable), tmp_path, 1, tmp_path / "log") as people:
+        (child,) = people.built_bytes
+        assert Path(f"/proc/{child}").exists()
+    deadline = time.monotonic() + 5
+    # Who adopts it may take a moment to bury it.
+    while (stat := Path(f"/proc/{child}/stat")).exists() and stat.read_text().split()[2] != "Z":
+        assert time.monotonic() < deadline
