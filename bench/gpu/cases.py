@@ -1,0 +1,67 @@
+"""What is started on the card: configurations that the plan calls fitting, and some that it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+INT8 = "Qwen/Qwen2.5-72B-Instruct-GPTQ-Int8"
+SEVEN = "Qwen/Qwen2.5-7B-Instruct"
+
+
+@dataclass(frozen=True)
+class Case:
+    """``model`` of the catalogue with ``shape`` changed, keys of [engine], and what the plan should say."""
+
+    name: str
+    model: str
+    shape: dict[str, Any]
+    engine: dict[str, Any]
+    fits: bool = True
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def layers(count: int) -> dict[str, Any]:
+    return {"num_hidden_layers": count}
+
+
+BASE = {"max_model_len": 4096, "max_num_seqs": 32, "max_num_batched_tokens": 2048}
+
+
+def at(utilisation: float, **more: Any) -> dict[str, Any]:
+    return {**BASE, "gpu_memory_utilization": utilisation, **more}
+
+
+FITTING = (
+    Case("72B shape, 8 layers, 0.85", INT8, layers(8), at(0.85)),
+    Case("72B shape, 8 layers, 0.50", INT8, layers(8), at(0.5)),
+    Case("72B shape, 70 layers, 0.92", INT8, layers(70), at(0.92)),
+    Case(
+        "72B shape, 40 layers, 8192 tokens a step",
+        INT8, layers(40),
+        {"max_model_len": 16384, "max_num_seqs": 16, "gpu_memory_utilization": 0.8, "max_num_batched_tokens": 8192},
+    ),
+    Case("72B shape, 8 layers, eager", INT8, layers(8), at(0.7, enforce_eager=True)),
+    Case(
+        "72B shape, 8 layers, 4 graphs", INT8, layers(8), at(0.85),
+        options={"cudagraph-capture-sizes": [1, 2, 4, 8]},
+    ),
+    Case(
+        "72B shape, 8 layers, 256 requests", INT8, layers(8),
+        {"max_model_len": 4096, "max_num_seqs": 256, "gpu_memory_utilization": 0.9},
+    ),
+    Case("72B shape, 8 layers, piecewise", INT8, layers(8), at(0.85, optimization_level=1)),
+    Case("72B shape, 8 layers, 4 GiB of KV", INT8, layers(8), {**BASE, "kv_cache_memory": "4GiB"}),
+    Case("7B bf16, 28 layers, 0.60", SEVEN, {}, at(0.6, max_model_len=32768, max_num_seqs=64)),
+    Case("7B bf16, 14 layers, 0.95", SEVEN, layers(14), at(0.95, max_model_len=8192, max_num_seqs=128)),
+    Case("72B shape, 16 layers, fp8 KV", INT8, layers(16), at(0.75, kv_cache_dtype="fp8")),
+)  # fmt: skip
+REFUSED = (
+    Case("weights beyond the budget", INT8, layers(60), at(0.6), fits=False),
+    Case("weights beyond the card", INT8, layers(100), at(0.95), fits=False),
+    Case(
+        "KV cache too small for the length", INT8, layers(8),
+        {"max_model_len": 32768, "kv_cache_memory": "256MiB"}, fits=False,
+    ),
+    Case("more than the card has free", INT8, layers(8), at(0.999), fits=False),
+)  # fmt: skip
