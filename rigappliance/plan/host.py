@@ -79,10 +79,17 @@ def plan_host(needs: HostNeeds, numbers: Coefficients) -> HostPlan:
     # Where the limit is above what the system leaves, it limits nothing.
     room = max(0, min(needs.limit_bytes, needs.ram_bytes - system))
     cache = min(needs.largest_shard_bytes, int(room * CACHE_SHARE_MOST))
-    loading, serving = lines_while("loading", needs, numbers), lines_while("serving", needs, numbers)
-    first = place("loading", loading, room, cache, needs.swap_bytes)
+    first = place("loading", lines_while("loading", needs, numbers), room, cache, needs.swap_bytes)
+    # On a CPU the first start runs a C++ compiler, which is as large as a process of the engine.
+    later = ("compiling", "serving") if needs.device == "cpu" else ("serving",)
     # What is in swap comes back when it is touched, and most of it never is.
-    phases = (first, place("serving", serving, room, 0, needs.swap_bytes, already=first.swap_bytes))
+    phases = (
+        first,
+        *(
+            place(phase, lines_while(phase, needs, numbers), room, 0, needs.swap_bytes, already=first.swap_bytes)
+            for phase in later
+        ),
+    )
     needed = max(max(0, phase.ledger.used_bytes - room + phase.cache_bytes) for phase in phases)
     # The kernel refuses to map a file beyond RAM and swap together (vllm-project/vllm#759).
     mapping = max(0, needs.largest_shard_bytes - needs.ram_bytes)
@@ -105,6 +112,8 @@ def lines_while(phase: str, needs: HostNeeds, numbers: Coefficients) -> tuple[Li
         lines.append(Line("cuda", ranks * driver, "measured", f"{ranks} × {what}"))
     else:
         lines.append(Line("weights", ranks * needs.cpu_weights_bytes, "derived", f"{ranks} × the rank's share"))
+        if phase == "compiling":
+            lines.append(Line("compiler", numbers.size_bytes("host.compiler"), "measured", "one at a time"))
         if phase == "serving":
             lines.append(Line("kv-cache", ranks * needs.cpu_kv_bytes, "declared", f"{ranks} × its KV cache"))
     return tuple(lines)

@@ -14,6 +14,7 @@ from rigappliance.units import SIZE_UNITS
 
 GB, GIB = SIZE_UNITS["GB"], SIZE_UNITS["GiB"]
 RIG = HostNeeds("cuda", 8, 16 * GB, int(0.9 * 16 * GB), 128 * GIB, largest_shard_bytes=4 * GB)
+ON_A_CPU = HostNeeds("cpu", 2, 16 * GB, 16 * GB, 0, cpu_weights_bytes=GB, cpu_kv_bytes=GIB)
 
 
 def test_the_rig_as_it_was_measured() -> None:
@@ -78,3 +79,13 @@ def test_more_of_it_never_makes_it_worse(field: str) -> None:
     more = replace(tight, **{field: 2 * getattr(tight, field)})
     before, after = (plan_host(needs, shipped()).peak.missing_bytes for needs in (tight, more))
     assert after <= before and before > 0
+
+
+def test_on_a_cpu_the_compiler_comes_before_the_kv_cache() -> None:
+    numbers = shipped()
+    phases = {phase.phase: phase.ledger for phase in plan_host(ON_A_CPU, numbers).phases}
+    assert list(phases) == ["loading", "compiling", "serving"]
+    compiler = numbers.size_bytes("host.compiler")
+    assert phases["compiling"].used_bytes == phases["loading"].used_bytes + compiler
+    assert phases["serving"].used_bytes == phases["loading"].used_bytes + 2 * GIB
+    assert "compiling" not in {phase.phase for phase in plan_host(RIG, numbers).phases}
