@@ -6,7 +6,9 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -47,6 +49,20 @@ def machine() -> dict[str, object]:
     }
 
 
+def command() -> str:
+    """As it was typed, without where it wrote."""
+    spec = sys.modules["__main__"].__spec__
+    name = spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).stem
+    words = ["python", "-m", name]
+    skipped = False
+    for word in sys.argv[1:]:
+        if skipped or word in ("--output", "--engine-python"):
+            skipped = not skipped
+        elif not word.startswith(("--output=", "--engine-python=")):
+            words.append(word)
+    return shlex.join(words)
+
+
 def spread(values: Sequence[float]) -> str:
     """``"median (least to most)"``."""
     return f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
@@ -59,6 +75,13 @@ def finish(name: str, output: Path | None, result: dict[str, object], rows: Sequ
         print(f"{label:<{width}}  {value}")
     path = output or ROOT / "bench" / "results" / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"bench": name, "date": time.strftime("%Y-%m-%d"), "machine": machine(), **result}
+    content = {
+        "bench": name,
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": machine(),
+        "command": command(),
+        "rows": [list(row) for row in rows],
+        **result,
+    }
     path.write_text(json.dumps(content, indent=1) + "\n")
     print(f"written to {path}")
