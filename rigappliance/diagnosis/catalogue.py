@@ -14,7 +14,6 @@ CONFIGURATION, CHECKPOINT, MEMORY, SWAP, CARDS = (
     Fact.CARDS,
 )
 TOOLCHAIN, ENGINE, DISK, PORT, BOOT = Fact.TOOLCHAIN, Fact.ENGINE, Fact.DISK, Fact.PORT, Fact.BOOT
-CACHES = Fact.CACHES
 
 _CAUSES = (
     # Memory of the host
@@ -204,8 +203,9 @@ _CAUSES = (
         44,
         STOP,
         "a run-time kernel could not be compiled",
-        "read the compiler's message; a complete toolchain, or `rigappliance cache clear`, mends most of them",
-        (TOOLCHAIN, CONFIGURATION, ENGINE, CACHES),
+        "read the compiler's message; an empty cache directory and a complete toolchain mend most of them, "
+        "then start with --force",
+        (TOOLCHAIN, CONFIGURATION, ENGINE),
     ),
     Cause(
         "illegal-instruction",

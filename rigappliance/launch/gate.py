@@ -23,7 +23,6 @@ CHANGES = {
     Fact.DISK: "the free space",
     Fact.PORT: "the port",
     Fact.BOOT: "the boot",
-    Fact.CACHES: "the caches",
 }
 
 

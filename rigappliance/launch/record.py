@@ -53,11 +53,9 @@ class Recorder:
         self.state.ready_after_s = self.elapsed_s
         self.state.eta_s = None
         self.save(durable=True)
-        history.append(self.directory, Entry(self.key, self.state.started, self.durations_by_label()))
+        durations = {phase.label: seconds for phase, seconds in self.durations_s.items()}
+        history.append(self.directory, Entry(self.key, self.state.started, durations))
         failures.mend_all(self.directory)
-
-    def durations_by_label(self) -> dict[str, float]:
-        return {phase.label: seconds for phase, seconds in self.durations_s.items()}
 
     def end(self, outcome: Outcome) -> None:
         self.state.ended = time.time()
