@@ -50,7 +50,7 @@ class Store:
         counts = dict.fromkeys(PARTS, 0)
         for name, _ in files_of(self.active):
             counts[name.partition("/")[0]] += 1
-        return " ".join(f"{name} {count}" for name, count in counts.items() if count)
+        return " ".join(f"{name} {count}" for name, count in counts.items() if count) or "empty"
 
     def kept_keys(self) -> list[str]:
         with suppress(OSError):

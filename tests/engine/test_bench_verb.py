@@ -16,7 +16,8 @@ from rigappliance.endpoint import Endpoint, request
 from rigappliance.measure.workload import BEFORE
 from tests.engine.launching import EngineHome, Launch
 
-pytestmark = pytest.mark.engine
+# About a minute on top of a start: for `make faults`.
+pytestmark = [pytest.mark.engine, pytest.mark.fault]
 
 
 def bench(config: Path, *options: str) -> dict[str, Any]:

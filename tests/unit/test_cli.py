@@ -94,7 +94,9 @@ class Refuse:
 
 sys.meta_path.insert(0, Refuse())
 import rigappliance
-names = [m.name for m in pkgutil.walk_packages(rigappliance.__path__, "rigappliance.")]
+# These run inside the engine's processes.
+inside = ("rigappliance.loader.", "rigappliance.enginestart.")
+names = [m.name for m in pkgutil.walk_packages(rigappliance.__path__, "rigappliance.") if not m.name.startswith(inside)]
 for name in names:
     importlib.import_module(name)
 print(*names)
@@ -107,8 +109,9 @@ def test_the_control_plane_never_imports_the_engine() -> None:
     files = {
         str(path.relative_to(ROOT).with_suffix("")).replace("/", ".").removesuffix(".__init__")
         for path in (ROOT / "rigappliance").rglob("*.py")
+        if path.relative_to(ROOT).parts[1] not in ("loader", "enginestart")
     } - {"rigappliance"}
-    assert set(done.stdout.split()) == files
+    assert set(done.stdout.split()) == files | {"rigappliance.loader", "rigappliance.enginestart"}
 
 
 # --- what people read ------------------------------------------------------

@@ -279,4 +279,4 @@ def test_an_emptied_part_shows_in_how_things_stand(state: Path) -> None:
     (state / "cache" / KERNEL).unlink()
     assert Store(state).standing() == "vllm 2 inductor 1"
     Store(state).clear()
-    assert Store(state).standing() == ""
+    assert Store(state).standing() == "empty"
