@@ -103,7 +103,7 @@ def main() -> int:
                 session.keep(stage, found)
                 say(stage, each)
         except Exception:
-            # What was seen so far is kept: the machine is lent and may not come back.
+            # What was seen so far is kept: the machine may be gone afterwards.
             found.append({"error": traceback.format_exc()})
             session.keep(stage, found)
             print(found[-1]["error"], flush=True)
