@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 READ_BYTES = 256 * 1024**2
 BLOCK_BYTES = 4 * 1024**2
 # A disk that fails or an idle class that never gets its turn must not hold the check for ever.
 TIME_S = 15.0
-# linux/ioprio.h: class 3 gets the disk when nobody else wants it.
-IDLE = 3 << 13
-OF_PROCESS = 1
-IOPRIO_SET, IOPRIO_GET = {"x86_64": (251, 252), "aarch64": (30, 31)}.get(platform.machine(), (None, None))
 
 
 @dataclass(frozen=True)
@@ -63,13 +59,15 @@ def measure(path: Path, limit_bytes: int = READ_BYTES) -> DiskSpeed:
 @contextmanager
 def idle() -> Iterator[None]:
     """This process last in line at the disk, and back where it was afterwards."""
-    if IOPRIO_SET is None:
-        yield
-        return
-    syscall = ctypes.CDLL(None, use_errno=True).syscall
-    before = syscall(IOPRIO_GET, OF_PROCESS, 0)
-    syscall(IOPRIO_SET, OF_PROCESS, 0, IDLE)
+    process = psutil.Process()
+    before = process.ionice()
+    # A place in line goes with two of the classes alone.
+    place = before.value if before.ioclass in (psutil.IOPRIO_CLASS_RT, psutil.IOPRIO_CLASS_BE) else None
+    # A measurement that may not stand back is one all the same.
+    with suppress(psutil.AccessDenied):
+        process.ionice(psutil.IOPRIO_CLASS_IDLE)
     try:
         yield
     finally:
-        syscall(IOPRIO_SET, OF_PROCESS, 0, max(before, 0))
+        with suppress(psutil.AccessDenied):
+            process.ionice(before.ioclass, place)

@@ -87,8 +87,9 @@ def test_a_stopped_rank_does_not_hold_the_others(loaded: tuple[dict[Any, Any], s
     sound = loaded[0]["bf16", 2]
     (first,), (second,) = loaded[0]["stop"]
     assert first["digests"] == sound[0][0]["digests"] and second["digests"] == sound[1][0]["digests"]
-    assert 1.5 < first["seconds"] < 20
     assert "rigappliance loader: nothing moved for 2 s" in loaded[1]
+    # Of all cases only this one stops a rank, and nothing wakes it before the other has everything.
+    assert loaded[1].count("a rank stands still while another is through") == 1
 
 
 def test_views_and_operations_of_all_kinds_see_the_right_bytes(engine_python: Path, tmp_path: Path) -> None:

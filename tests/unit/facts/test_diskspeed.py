@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 from pathlib import Path
 
+import psutil
 import pytest
 
 from rigappliance.facts import diskspeed
 from rigappliance.facts.diskspeed import BLOCK_BYTES, DiskSpeed, idle, measure
-
-
-def priority() -> int:
-    value: int = ctypes.CDLL(None).syscall(diskspeed.IOPRIO_GET, diskspeed.OF_PROCESS, 0)
-    return value
 
 
 @pytest.mark.parametrize(
@@ -47,15 +42,20 @@ def test_what_cannot_be_read_is_a_problem_and_no_speed(tmp_path: Path, content: 
     assert speed.bytes_s == 0
 
 
-def test_it_is_last_in_line_meanwhile_and_back_afterwards() -> None:
-    if diskspeed.IOPRIO_GET is None:
-        pytest.skip("an architecture whose call numbers are not known")
-    before = priority()
-    assert before >> 13 != 3, "an earlier measurement has left it there"
-    with pytest.raises(OSError, match="broken"), idle():
-        assert priority() >> 13 == 3
-        raise OSError("broken")
-    assert priority() == before
+@pytest.mark.parametrize(
+    "usual", [(psutil.IOPRIO_CLASS_NONE, None), (psutil.IOPRIO_CLASS_BE, 2)], ids=["unset", "best effort 2"]
+)
+def test_it_is_last_in_line_meanwhile_and_back_afterwards(usual: tuple[int, int | None]) -> None:
+    own = psutil.Process()
+    own.ionice(*usual)
+    before = own.ionice()
+    try:
+        with pytest.raises(OSError, match="broken"), idle():
+            assert own.ionice().ioclass == psutil.IOPRIO_CLASS_IDLE
+            raise OSError("broken")
+        assert own.ionice() == before
+    finally:
+        own.ionice(psutil.IOPRIO_CLASS_NONE)
 
 
 def test_no_time_is_no_speed() -> None:
