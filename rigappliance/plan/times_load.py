@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from math import sqrt
 
+from rigappliance.plan.activations import capture_sizes
 from rigappliance.plan.arguments import EngineArguments
 from rigappliance.plan.coefficients import Coefficients
 from rigappliance.plan.links import copy_bandwidth
@@ -36,8 +37,6 @@ from rigappliance.plan.times_split import Split
 DISK_BYTES = 2 * 10**12
 # Layers of the model that times.capture_cpu was measured with.
 CAPTURE_LAYERS = 28
-# The engine's own sizes of graphs: 1, 2, 4, then each 8, beyond 256 each 16 (config/vllm.py of 0.32.0).
-GRAPHS_MOST, GRAPHS_DENSE = 512, 256
 
 
 def load_s(model: Model, machine: Machine, split: Split, known: Coefficients) -> float:
@@ -100,14 +99,8 @@ def silent_s(
     each = 0.0
     if not arguments.enforce_eager and arguments.optimization_level > 0:
         each = known.number("times.cached_cpu" if cached else "times.compile_cpu")
-        graphs = len(arguments.capture_sizes or capture_sizes(arguments.max_num_seqs))
+        graphs = len(capture_sizes(arguments))
         each += graphs * known.number("times.capture_cpu") * model.layers / CAPTURE_LAYERS
     at_work = each * split.ranks / min(machine.cores, split.ranks) / machine.core_speed
     tokens = arguments.max_num_batched_tokens
     return at_work + tokens / prefill(model, machine, split, tokens, tokens, known).tokens_s
-
-
-def capture_sizes(max_num_seqs: int) -> tuple[int, ...]:
-    """The batch sizes that the engine captures graphs for where it is not told."""
-    sizes = (1, 2, 4, *range(8, GRAPHS_DENSE, 8), *range(GRAPHS_DENSE, GRAPHS_MOST + 1, 16))
-    return tuple(size for size in sizes if size <= 2 * max_num_seqs)

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from rigappliance.plan.activations import capture_sizes
 from rigappliance.plan.arguments import EngineArguments
-from rigappliance.plan.times_load import capture_sizes, disk_s, load_s, share_apart, silent_s
+from rigappliance.plan.times_load import disk_s, load_s, share_apart, silent_s
 from rigappliance.plan.times_split import Split
 from tests.unit.plan.test_times import KNOWN, PP_8, QWEN_72B, SPLITS, TP_8, cores, rig
 
@@ -88,7 +89,10 @@ def test_what_is_compiled_already_or_not_at_all_is_silent_for_less() -> None:
 
 
 def test_the_sizes_of_graphs_are_the_engines_own() -> None:
-    assert capture_sizes(32) == (1, 2, 4, 8, 16, 24, 32, 40, 48, 56, 64)
-    assert capture_sizes(1) == (1, 2)
-    assert (len(capture_sizes(256)), capture_sizes(256)[-3:]) == (51, (480, 496, 512))
-    assert capture_sizes(1000) == capture_sizes(256)
+    def sizes(requests: int) -> tuple[int, ...]:
+        return capture_sizes(replace(ARGUMENTS, max_num_seqs=requests))
+
+    assert sizes(32) == (1, 2, 4, 8, 16, 24, 32, 40, 48, 56, 64)
+    assert sizes(1) == (1, 2)
+    assert (len(sizes(256)), sizes(256)[-3:]) == (51, (480, 496, 512))
+    assert sizes(1000) == sizes(256)
