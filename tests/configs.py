@@ -118,6 +118,7 @@ def tree(rng: random.Random, options: list[str]) -> dict[str, Any]:
         "engine": {
             "entrypoint": rng.choice(["serve", "module"]),
             "device": rng.choice(["cuda", "cpu"]),
+            "start": rng.choice(["shared", "stock"]),
             "tensor_parallel": tensor,
             "pipeline_parallel": pipeline,
             **some(
@@ -131,7 +132,7 @@ def tree(rng: random.Random, options: list[str]) -> dict[str, Any]:
                 quantization=rng.choice(["gptq_marlin", "fp8"]),
                 kv_cache_dtype=rng.choice(["auto", "fp8", "bfloat16"]),
                 kv_cache_memory=rng.choice(["256MiB", "1GB", "1.5GiB"]),
-                load_format=rng.choice(["auto", "dummy", "safetensors"]),
+                load_format=rng.choice(["auto", "dummy", "safetensors", "sequential"]),
                 optimization_level=rng.randint(0, 3),
                 enforce_eager=True,
                 swap_space="4GiB",

@@ -58,6 +58,7 @@ MARKERS = (
     Marker(Phase.WEIGHTS, "Starting to load model "),  # v1/worker/gpu_model_runner, cpu_model_runner
     Marker(Phase.WEIGHTS, "Loading model from scratch..."),  # v1/worker/gpu/model_runner
     Marker(Phase.WEIGHTS, "Loading safetensors checkpoint shards:"),  # model_loader/weight_utils
+    Marker(Phase.WEIGHTS, "rigappliance loader: read "),  # rigappliance/loader/reader
     Marker(Phase.COMPILE, "Warming up model for the compilation"),  # v1/worker/cpu_model_runner
     Marker(Phase.COMPILE, "Starting torch.compile"),  # compilation/monitor
     Marker(Phase.COMPILE, "Dynamo bytecode transform time"),  # compilation/backends
@@ -78,15 +79,17 @@ MARKERS = (
 )
 
 _BAR = re.compile(r"(\d{1,9})/(\d{1,9}) \[")
+_READ = re.compile(r"rigappliance loader: read (\d{1,15}) of (\d{1,15}) bytes")
 _KV_TOKENS = re.compile(r"KV cache size: ([\d,]{1,20}) tokens")
 
 
 @dataclass
 class Bar:
-    """A progress bar of the engine: ``done`` of ``total`` shards or graphs."""
+    """Progress that the engine tells: ``done`` of ``total`` shards, graphs or bytes."""
 
     done: int
     total: int
+    in_bytes: bool = False
 
 
 class PhaseTracker:
@@ -107,6 +110,8 @@ class PhaseTracker:
                 changed = self._enter(marker.phase) or changed
         if (self.phase is Phase.WEIGHTS and "shards:" in line) or (self.phase is Phase.GRAPHS and "Capturing" in line):
             changed = self._read_bar(line) or changed
+        if self.phase is Phase.WEIGHTS and "rigappliance loader: read " in line:
+            changed = self._read_bytes(line) or changed
         if "Loading weights took" in line:
             self.weights_loaded = changed = True
         if "Application startup complete." in line:
@@ -135,10 +140,18 @@ class PhaseTracker:
 
     def _read_bar(self, line: str) -> bool:
         match = _BAR.search(line)
-        if not match:
+        if not match or (self.bar and self.bar.in_bytes):
             return False
         done, total = int(match[1]), int(match[2])
         if total == 0 or done > total:
             return False
         self.bar = Bar(done, total)
+        return True
+
+    def _read_bytes(self, line: str) -> bool:
+        """Finer than shards, and told all the time: from now on it is the bar."""
+        match = _READ.search(line)
+        if not match or not 0 <= int(match[1]) <= int(match[2]) or int(match[2]) == 0:
+            return False
+        self.bar = Bar(int(match[1]), int(match[2]), in_bytes=True)
         return True

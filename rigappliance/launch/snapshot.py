@@ -37,6 +37,8 @@ class Snapshot:
 def progress(snapshot: Snapshot) -> str:
     """What the phase has done so far: shards and bytes, graphs, or nothing."""
     bar = snapshot.bar
+    if snapshot.phase is Phase.WEIGHTS and bar and bar.in_bytes:
+        return f"{format_size(bar.done)} of {format_size(bar.total)} read"
     if snapshot.phase is Phase.WEIGHTS and bar:
         done = snapshot.checkpoint_bytes * bar.done // bar.total
         whole = format_size(snapshot.checkpoint_bytes)

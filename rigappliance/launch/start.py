@@ -27,6 +27,7 @@ from rigappliance.launch.gate import KnownFailureError, check_gate, check_given_
 from rigappliance.launch.history import Estimator, Key
 from rigappliance.launch.notify import Notifier
 from rigappliance.launch.outcome import Outcome
+from rigappliance.launch.plugin import provide_loader
 from rigappliance.launch.postmortem import record_killed
 from rigappliance.launch.proctree import read_stat
 from rigappliance.launch.record import Recorder
@@ -114,7 +115,7 @@ def locked(config: RigConfig, directory: StateDirectory, view: View, force: bool
         supervisor = Supervisor(
             config,
             command.argv,
-            engine_environment(command),
+            provide_loader(config, engine_environment(command)),
             endpoint_of(config),
             recorder,
             view,

@@ -26,7 +26,7 @@ def provide(parent: Path) -> Path:
     Its name holds a digest of its content, so an upgrade makes another one, and one in use never changes.
     """
     files = contents()
-    place = parent / f"loader-{digest(files)}"
+    place = directory(parent, files)
     if holds(place, files):
         return place
     parent.mkdir(parents=True, exist_ok=True)
@@ -41,6 +41,15 @@ def provide(parent: Path) -> Path:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return place
+
+
+def place_of(parent: Path) -> Path:
+    """The directory that :func:`provide` gives, without making it."""
+    return directory(parent, contents())
+
+
+def directory(parent: Path, files: dict[str, bytes]) -> Path:
+    return parent / f"loader-{digest(files)}"
 
 
 def put_in_place(temporary: Path, place: Path, files: dict[str, bytes]) -> None:

@@ -15,9 +15,12 @@ from typing import Any, Literal
 
 from rigappliance.config import RigConfig
 from rigappliance.errors import ConfigError
+from rigappliance.loader import provide
 from rigappliance.render.options import arguments, check_variable, find_option, long_name, table
 
 MODULE = "vllm.entrypoints.openai.api_server"
+# Run by the engine's interpreter, so it is named by its file.
+ENTRY = Path(__file__).resolve().parent.parent / "enginestart" / "entry.py"
 
 
 # What the supervisor and monitoring ask again and again.
@@ -98,6 +101,7 @@ def at_least_one_second(value: float) -> str:
 OUTCOMES: dict[str, Outcome] = {
     "engine.python": Outcome("program"),
     "engine.entrypoint": Outcome("program"),
+    "engine.start": Outcome("program"),
     "model.path": Outcome("program"),
     "model.name": Outcome("option", "served-model-name", lambda name: [name]),
     "model.trust_remote_code": Outcome("option", "trust-remote-code", only_true),
@@ -197,6 +201,7 @@ def render(config: RigConfig) -> EngineCommand:
             secrets[outcome.name] = Path(absolute(value))
     argv += option_arguments(config)
     environment |= checked_environment(config)
+    environment |= loader_environment(config)
     check_text([*argv, *environment.values(), *map(str, secrets.values())])
     return EngineCommand(tuple(argv), dict(sorted(environment.items())), tuple(notices(config)), secrets)
 
@@ -210,9 +215,22 @@ def program(config: RigConfig) -> list[str]:
     """The entry point and the model, which `vllm serve` takes as its positional argument."""
     python = config.engine.python.absolute()
     model = absolute(config.model.path)
-    if config.engine.entrypoint == "serve":
-        return [str(python.parent / "vllm"), "serve", model]
-    return [str(python), "-m", MODULE, "--model", model]
+    arguments = ["serve", model] if config.engine.entrypoint == "serve" else ["-m", MODULE, "--model", model]
+    if config.engine.start == "shared":
+        return [str(python), str(ENTRY), *arguments]
+    return [str(python.parent / "vllm") if config.engine.entrypoint == "serve" else str(python), *arguments]
+
+
+def loader_directory(config: RigConfig) -> Path | None:
+    """Where the launch puts the load format `sequential` for the engine's interpreter; None where it is not used."""
+    if config.engine.load_format != provide.LOAD_FORMAT:
+        return None
+    return provide.place_of(config.state_dir.absolute() / "plugins")
+
+
+def loader_environment(config: RigConfig) -> dict[str, str]:
+    directory = loader_directory(config)
+    return provide.environment(directory, config.engine.environment) if directory else {}
 
 
 def option_arguments(config: RigConfig) -> list[str]:

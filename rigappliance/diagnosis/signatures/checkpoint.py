@@ -13,7 +13,31 @@ UNSUPPORTED = "checkpoint-unsupported"
 TOKENIZER = "tokenizer-missing"
 CERTAIN = Confidence.CERTAIN
 
+# What our own loader says (rigappliance/loader/errors.py).
+LOADER = (
+    Signature(
+        "loader-short", TRUNCATED, "rigappliance loader:", "loader/errors", r"the file ends at byte", confidence=CERTAIN
+    ),
+    Signature(
+        "loader-header", CORRUPT, "rigappliance loader:", "loader/errors", r"header is damaged", confidence=CERTAIN
+    ),
+    Signature(
+        "loader-changed",
+        CORRUPT,
+        "rigappliance loader:",
+        "loader/errors",
+        r"the file has changed since|ranks see different files",
+        confidence=CERTAIN,
+    ),
+    Signature(
+        "loader-missing", MISSING, "rigappliance loader:", "loader/errors", r"opened: No such file", confidence=CERTAIN
+    ),
+    Signature(
+        "loader-denied", UNREADABLE, "rigappliance loader:", "loader/errors", r"opened: Permission", confidence=CERTAIN
+    ),
+)
 CHECKPOINT = (
+    *LOADER,
     Signature(
         "incomplete", TRUNCATED, "incomplete metadata, file not fully covered", "safetensors", confidence=CERTAIN
     ),

@@ -8,6 +8,7 @@ from rigappliance.diagnosis.signature import Role, Signature, consequence
 _EXCEPTION = r"(?:^|[\s\]])(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception)(?:: \S|:?\s*$)|(?:^|[\s\]])Exception: "
 
 CONSEQUENCES = (
+    consequence("loader-rank-gone", "rigappliance loader:", "loader/errors", r"rank \d+ \(pid \d+\) is gone"),
     consequence("worker-died", "died unexpectedly", "v1/executor/multiproc_executor"),
     consequence("worker-start", "WorkerProc failed to start", "v1/executor/multiproc_executor"),
     consequence("worker-failed", "WorkerProc failed.", "v1/executor/multiproc_executor"),

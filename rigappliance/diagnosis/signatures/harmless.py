@@ -12,6 +12,12 @@ HARMLESS = (
     harmless("hub-retry", "Error retrieving ", "transformers_utils/repo_utils"),
     harmless("fd-advice", "This can cause fd limit errors like", "utils/system_utils"),
     harmless("extension-import", "Failed to import from vllm.", "platforms", r"^(?!.*libnuma)"),
+    harmless(
+        "loader-goes-on",
+        "rigappliance loader:",
+        "loader/pace, plugin, ranks, reader",
+        r"nothing moved for|falls back to the stock loader|reads for itself|the common read ended early",
+    ),
     harmless("request-echo", "Received request ", "entrypoints/logger"),
     harmless("input-dump", "Dumping input data", "logging_utils/dump_input"),
     harmless("scheduler-dump", "Dumping scheduler ", "logging_utils/dump_input"),

@@ -6,12 +6,16 @@ from typing import Any
 
 # Before the arguments of the server itself.
 LEADING = ("-m", "vllm.entrypoints.openai.api_server", "vllm", "serve")
+# What the real engine's interpreter would run in their place; it hands the rest on.
+ENTRY = "/enginestart/entry.py"
 INTEGERS = ("port", "tensor-parallel-size", "pipeline-parallel-size", "max-model-len", "shutdown-timeout")
 
 
 def parse(argv: list[str]) -> dict[str, Any]:
     """Options by name without dashes; the positional argument is the model. An option without a value is true."""
     rest = list(argv)
+    if rest and rest[0].endswith(ENTRY):
+        rest.pop(0)
     serve = "serve" in rest[:2]
     while rest and rest[0] in LEADING:
         rest.pop(0)

@@ -21,6 +21,7 @@ MARKERS = (
     ("weights", "Starting to load model "),
     ("weights", "Loading model from scratch..."),
     ("weights", "Loading safetensors checkpoint shards:"),
+    ("weights", "rigappliance loader: read "),
     ("compile", "Warming up model for the compilation"),
     ("compile", "Starting torch.compile"),
     ("compile", "Dynamo bytecode transform time"),

@@ -45,6 +45,13 @@ def snapshot(phase: Phase = Phase.WEIGHTS, bar: Bar | None = None) -> Snapshot:
     return Snapshot(phase, 65.0, 5.0, bar, False, 2 << 30, Estimate(90.0, "1 earlier start here"), quiet_s=45.0)
 
 
+def test_bytes_that_the_loader_read_are_shown_as_such(terminal: Terminal) -> None:
+    view = LiveView()
+    view.update(snapshot(bar=Bar(512 << 20, 2 << 30, in_bytes=True)))
+    view.line("words")
+    assert "512.0 MiB of 2.0 GiB read" in "\n".join(terminal.rows)
+
+
 def test_the_log_scrolls_and_the_panel_stays_below_it(terminal: Terminal) -> None:
     view = LiveView()
     view.update(snapshot(bar=Bar(1, 4)))

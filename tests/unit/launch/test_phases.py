@@ -182,6 +182,17 @@ def test_a_bar_that_cannot_be_is_not_shown(bar: str) -> None:
     assert seen.bars == [(Phase.WEIGHTS, 1, 3)]
 
 
+READ = "(Worker_TP0 pid=7) INFO 11-24 03:08:01 [reader.py:127] rigappliance loader: read {} bytes (40%), 160 MB/s"
+
+
+def test_bytes_of_our_loader_are_the_bar_and_shards_no_longer() -> None:
+    shard = "Loading safetensors checkpoint shards: 1% Completed | 1/3 [00:00<?, ?it/s]"
+    seen = replay(
+        [READ.format("4 of 10"), shard, READ.format("8 of 10"), READ.format("11 of 10"), READ.format("0 of 0")]
+    )
+    assert seen.bars == [(Phase.WEIGHTS, 4, 10), (Phase.WEIGHTS, 8, 10)]
+
+
 # --- junk ------------------------------------------------------------------
 
 

@@ -29,7 +29,7 @@ def replayed(command: EngineCommand) -> tuple[list[str], dict[str, str]]:
 def test_json_holds_all_parts() -> None:
     tree = json.loads(as_json(render(RigConfig.model_validate({"server": {"api_key_file": "/k"}}))))
     assert tree.keys() == {"argv", "environment", "notices", "secrets"}
-    assert tree["argv"][1] == "serve"
+    assert tree["argv"][2] == "serve"
     assert tree["secrets"] == {"VLLM_API_KEY": "/k"}
     assert tree["notices"][0]["key"] == "engine.swap_space"
 
@@ -77,7 +77,7 @@ def test_command_line_prints_a_script_by_default_and_notes_on_stderr() -> None:
 
 
 def test_command_line_prints_json_and_units() -> None:
-    assert json.loads(run("--format", "json").stdout)["argv"][1] == "serve"
+    assert json.loads(run("--format", "json").stdout)["argv"][2] == "serve"
     unit = run("--format", "systemd", "--profile", "demo")
     assert "[Service]\n" in unit.stdout
     assert unit.stderr == "rigappliance: note: 3 more files belong to it; --output writes them all\n"

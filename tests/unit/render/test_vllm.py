@@ -8,8 +8,9 @@ import pytest
 from rigappliance.config import RigConfig
 from rigappliance.configfile import load_config
 from rigappliance.errors import ConfigError
+from rigappliance.loader import provide
 from rigappliance.render.options import table
-from rigappliance.render.vllm import CACHES, FIXED_ENVIRONMENT, OUTCOMES, SECTIONS, EngineCommand, render
+from rigappliance.render.vllm import CACHES, ENTRY, FIXED_ENVIRONMENT, OUTCOMES, SECTIONS, EngineCommand, render
 from tests.configs import configurations
 
 
@@ -42,8 +43,9 @@ def test_every_option_and_variable_is_one_that_the_engine_knows() -> None:
 
 def test_rig_profile() -> None:
     argv = render(load_config(profile="rig", environ={})).argv
-    assert argv[:3] == (
-        "/opt/rigappliance/engine/bin/vllm",
+    assert argv[:4] == (
+        "/opt/rigappliance/engine/bin/python",
+        str(ENTRY),
         "serve",
         "/var/lib/rigappliance/models/Qwen2.5-72B-Instruct-GPTQ-Int8",
     )
@@ -53,6 +55,7 @@ def test_rig_profile() -> None:
     assert after(argv, "--max-model-len") == "4096"
     assert after(argv, "--max-num-seqs") == "32"
     assert after(argv, "--shutdown-timeout") == "30"
+    assert after(argv, "--load-format") == "sequential"
     for absent in ("--trust-remote-code", "--swap-space", "--enforce-eager", "--kv-cache-memory-bytes", "--device"):
         assert absent not in argv
 
@@ -60,8 +63,8 @@ def test_rig_profile() -> None:
 def test_demo_profile_runs_the_module_on_the_cpu_with_absolute_paths() -> None:
     argv = render(load_config(profile="demo", environ={})).argv
     assert argv[0] == str(Path.cwd() / ".engine/bin/python")
-    assert argv[1:4] == ("-m", "vllm.entrypoints.openai.api_server", "--model")
-    assert argv[4] == str(Path.cwd() / ".rigappliance/checkpoint")
+    assert argv[1:5] == (str(ENTRY), "-m", "vllm.entrypoints.openai.api_server", "--model")
+    assert argv[5] == str(Path.cwd() / ".rigappliance/checkpoint")
     assert after(argv, "--kv-cache-memory-bytes") == str(256 * 1024**2)
     assert "--gpu-memory-utilization" not in argv
 
@@ -70,7 +73,31 @@ def test_interpreter_is_not_resolved_out_of_its_environment(tmp_path: Path) -> N
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python").symlink_to("/usr/bin/env")
     argv = command(engine={"python": str(tmp_path / "bin" / "python")}).argv
+    assert argv[0] == str(tmp_path / "bin" / "python")
+    argv = command(engine={"python": str(tmp_path / "bin" / "python"), "start": "stock"}).argv
     assert argv[0] == str(tmp_path / "bin" / "vllm")
+
+
+def test_stock_start_runs_what_the_engine_installs() -> None:
+    assert command(engine={"python": "/e/bin/python", "start": "stock"}).argv[:2] == ("/e/bin/vllm", "serve")
+    engine = {"python": "/e/bin/python", "start": "stock", "entrypoint": "module"}
+    assert command(engine=engine).argv[:2] == ("/e/bin/python", "-m")
+
+
+def test_shared_start_runs_a_file_that_is_there() -> None:
+    assert ENTRY.is_file()
+
+
+def test_loader_is_found_before_what_is_declared() -> None:
+    engine = {"environment": {"PYTHONPATH": "/mine", "VLLM_PLUGINS": "other"}}
+    environment = command(state_dir="/srv/state", engine=engine).environment
+    first, second = environment["PYTHONPATH"].split(":")
+    assert first.startswith("/srv/state/plugins/loader-")
+    assert second == "/mine"
+    assert environment["VLLM_PLUGINS"] == "other,rigappliance_sequential"
+    stock = command(engine={**engine, "load_format": "auto"}).environment
+    assert stock["PYTHONPATH"] == "/mine"
+    assert stock["VLLM_PLUGINS"] == "other"
 
 
 def test_names_that_look_like_options_are_joined() -> None:
@@ -79,12 +106,14 @@ def test_names_that_look_like_options_are_joined() -> None:
 
 def test_environment() -> None:
     environment = command(state_dir="/srv/state", engine={"step_timeout": "1500ms"}).environment
+    loader = str(provide.place_of(Path("/srv/state/plugins")))
     assert environment == {
         "CUDA_CACHE_PATH": "/srv/state/cache/cuda",
         "DO_NOT_TRACK": "1",
         "FLASHINFER_WORKSPACE_BASE": "/srv/state/cache/flashinfer",
         "HF_HOME": "/srv/state/cache/huggingface",
         "HF_HUB_OFFLINE": "1",
+        "PYTHONPATH": loader,
         "TORCHINDUCTOR_CACHE_DIR": "/srv/state/cache/inductor",
         "TRANSFORMERS_OFFLINE": "1",
         "TRITON_CACHE_DIR": "/srv/state/cache/triton",
