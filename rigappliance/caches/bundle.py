@@ -11,16 +11,16 @@ import fnmatch
 import gzip
 import hashlib
 import io
-import os
 import shutil
 import tarfile
+import time
 import zlib
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rigappliance.caches.identity import Identity
-from rigappliance.caches.keep import in_words
+from rigappliance.caches.identity import Difference, Identity
+from rigappliance.caches.keep import in_words, prepare
 from rigappliance.caches.manifest import (
     LIMIT_BYTES,
     NAME,
@@ -60,13 +60,17 @@ def export(state_dir: Path, target: Path) -> Manifest:
             "caches as they were sealed",
             "make them anew with `rigappliance warm`, then export again",
         )
-    shipped = {name: record for name, record in manifest.files.items() if not not_shipped(name)}
-    manifest = replace(manifest, files=shipped)
+    # Of an engine or a model that was left, a sibling has no use.
+    setups = {name: setup for name, setup in manifest.setups.items() if setup.key == manifest.key}
+    files = {
+        name: record for name, record in manifest.files.items() if record.setup in setups and not not_shipped(name)
+    }
+    manifest = replace(manifest, files=files, setups=setups)
     part = target.with_name(f".{target.name}.part")
     try:
         with part.open("wb") as file, tarfile.open(fileobj=file, mode="w:gz", compresslevel=6) as archive:
             add(archive, NAME, manifest.as_text().encode())
-            for name, record in sorted(shipped.items()):
+            for name, record in sorted(files.items()):
                 add_file(archive, active / name, name, record)
         part.replace(target)
     except OSError as error:
@@ -112,42 +116,39 @@ def add_file(archive: tarfile.TarFile, path: Path, name: str, record: FileRecord
     archive.addfile(entry, io.BytesIO(content))
 
 
-def take(source: Path, state_dir: Path, identity: Identity) -> tuple[Manifest, bool]:
-    """Bring the cache of ``source`` under its key into the state directory, whole and verified, or change nothing.
+@dataclass(frozen=True)
+class Taken:
+    """``files`` are those that are new here; ``other`` are the settings of the last start there that are not ours."""
 
-    Returns its manifest, and whether it was taken: a good cache of the same key that is here already stays.  Raises
-    ``BundleError`` for a file that is damaged, unsafe or made for another rig, naming the fields that differ, and
-    ``PreflightError`` where it cannot be stored.
+    manifest: Manifest
+    files: int
+    other: list[Difference]
+
+
+def take(source: Path, state_dir: Path, identity: Identity) -> Taken:
+    """Bring what ``source`` holds beside what is here, whole and verified, or change nothing.
+
+    A good file of the same name that is here already stays.  Raises ``BundleError`` for a file that is damaged, unsafe
+    or made for another rig, naming the fields that differ, and ``PreflightError`` where it cannot be stored.
     """
     store = Store(state_dir)
-    staged = store.kept / f".taken-{os.getpid()}"
     try:
         # Not by tarfile's own reader of gzip, which passes over the checksum at the end.
         with gzip.open(source) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as archive:
             manifest = first_member(archive, source)
             check_fits(manifest, identity, source)
-            if good_already(store, manifest.key):
-                return manifest, False
-            remove(staged)
-            staged.mkdir(parents=True)
-            files = unpack(archive, manifest, staged, source)
+            remove(store.taken)
+            store.taken.mkdir(parents=True)
+            files = unpack(archive, manifest, store.taken, source)
             if len(unpacked.read(TAIL_BYTES)) == TAIL_BYTES:
                 raise BundleError(f"{source} goes on after its end", "a file of `rigappliance cache export`")
+        new = merge(store, replace(manifest, files=files), identity)
     except (*UNREADABLE, NoManifestError) as error:
-        shutil.rmtree(staged, ignore_errors=True)
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or "it ends too soon"
         raise BundleError(f"{source} is not taken: {reason}", "a whole file of `rigappliance cache export`") from error
-    except BaseException:
-        shutil.rmtree(staged, ignore_errors=True)
-        raise
-    taken = replace(manifest, files=files)
-    try:
-        write_manifest(staged, taken)
-    except OSError as error:
-        shutil.rmtree(staged, ignore_errors=True)
-        raise PreflightError(f"{store.kept} cannot be written: {error.strerror}", "room for the caches") from error
-    place(store, staged, taken)
-    return taken, True
+    finally:
+        shutil.rmtree(store.taken, ignore_errors=True)
+    return Taken(manifest, new, manifest.identity.other_settings(identity))
 
 
 def first_member(archive: tarfile.TarFile, source: Path) -> Manifest:
@@ -171,18 +172,6 @@ def check_fits(manifest: Manifest, identity: Identity, source: Path) -> None:
             "; ".join(f"{each.field} {each.expected or 'unknown'}" for each in different),
             "export it on a rig that is built and configured like this one, or run `rigappliance warm` here",
         )
-
-
-def good_already(store: Store, key: str) -> bool:
-    """Whether an undamaged cache of ``key`` is in use or kept."""
-    for directory in (store.active, store.kept / key):
-        try:
-            manifest = read_manifest(directory)
-        except NoManifestError:
-            continue
-        if manifest and manifest.key == key and manifest.files:
-            return not verify(directory, manifest, digest_limit_bytes=manifest.size_bytes).damages
-    return False
 
 
 def unpack(archive: tarfile.TarFile, manifest: Manifest, staged: Path, source: Path) -> dict[str, FileRecord]:
@@ -218,14 +207,28 @@ def unpack(archive: tarfile.TarFile, manifest: Manifest, staged: Path, source: P
     return found
 
 
-def place(store: Store, staged: Path, manifest: Manifest) -> None:
-    """Where the next start finds it. An active cache of the same key was found damaged, or there is none."""
+def merge(store: Store, theirs: Manifest, identity: Identity) -> int:
+    """Put into the cache what is not there, and the manifest last; returns how many files that are.
+
+    Raises ``PreflightError`` where it cannot be written; what a crash leaves in between, the next start removes.
+    """
+    prepare(store.active.parent, identity)
+    ours = read_manifest(store.active)
+    names = sorted(theirs.files.keys() - (ours.files.keys() if ours else ()))
+    if ours and not names:
+        return 0
+    # Old as they may be there, here they are new.
+    setups = {key: replace(setup, used=max(setup.used, time.time())) for key, setup in theirs.setups.items()}
+    files = {**theirs.files, **(ours.files if ours else {})}
+    merged = replace(ours or theirs, files=files, setups={**setups, **(ours.setups if ours else {})})
     try:
-        active = read_manifest(store.active)
-    except NoManifestError:
-        active = None
-    if active and active.key == manifest.key:
-        store.set_aside([*store.parts(), store.active / NAME], "damaged")
-    target = store.kept / manifest.key
-    remove(target)
-    move(staged, target, "is whole")
+        for name in names:
+            move(store.taken / name, store.active / name, "is whole")
+        write_manifest(store.active, merged)
+    except (PreflightError, OSError) as error:
+        for name in names:
+            remove(store.active / name)
+        if isinstance(error, PreflightError):
+            raise
+        raise PreflightError(f"{store.active} cannot be written: {error.strerror}", "room for the caches") from error
+    return len(names)

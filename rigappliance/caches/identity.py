@@ -1,4 +1,9 @@
-"""For what a cache was made: whatever would make its content wrong, or of no use, on another start or another rig."""
+"""For what a cache was made.
+
+The engine finds its files by their content's own keys, so what lies there for another model, layout or option is never
+taken for one's own: it only lies there.  The identity says whether it is of use on another rig, and which of it nobody
+has used for long.
+"""
 
 from __future__ import annotations
 
@@ -36,25 +41,43 @@ class Difference:
 
 @dataclass(frozen=True)
 class Identity:
-    """``fields`` make the key. ``memory`` is what only the profiled size of the KV cache depends on.
+    """``fields`` make the key: where one differs, nothing that was compiled is of use.
 
-    The engine's own key of that size (0.32.0, v1/worker/startup_plan.py) lacks the share of the card's memory, which
-    config/cache.py leaves out: after a start that failed for too large a share, a lower one would get the same size.
+    ``settings`` are options of which each changes some of it, and a start under others compiles that anew.
     """
 
     fields: Mapping[str, str]
-    memory: Mapping[str, str]
+    settings: Mapping[str, str]
 
     @property
     def key(self) -> str:
-        """Sixteen hex digits: a directory's name."""
+        """Sixteen hex digits."""
         return digest(json.dumps(dict(self.fields), sort_keys=True).encode())
 
+    @property
+    def setup(self) -> str:
+        """As the key, with the settings."""
+        return digest(json.dumps([dict(self.fields), dict(self.settings)], sort_keys=True).encode())
+
+    @property
+    def name(self) -> str:
+        """For people, such as ``vLLM 0.32.0, /models/qwen, TP 8 PP 1``."""
+        return ", ".join(
+            [f"vLLM {self.fields.get('engine') or '?'}", *filter(None, map(self.fields.get, ("model path", "layout")))]
+        )
+
     def differences(self, expected: Identity) -> list[Difference]:
-        """Where this one is not as ``expected``, in the order of the fields."""
-        names = list(dict.fromkeys([*expected.fields, *self.fields]))
-        pairs = [(name, self.fields.get(name, ""), expected.fields.get(name, "")) for name in names]
-        return [Difference(name, found, wanted) for name, found, wanted in pairs if found != wanted]
+        """Fields in which this one is not as ``expected``, in their order."""
+        return differing(self.fields, expected.fields)
+
+    def other_settings(self, expected: Identity) -> list[Difference]:
+        return differing(self.settings, expected.settings)
+
+
+def differing(found: Mapping[str, str], expected: Mapping[str, str]) -> list[Difference]:
+    names = dict.fromkeys([*expected, *found])
+    pairs = [(name, found.get(name, ""), expected.get(name, "")) for name in names]
+    return [Difference(name, is_, wanted) for name, is_, wanted in pairs if is_ != wanted]
 
 
 def read_identity(config: RigConfig, model: ModelFacts | None = None, cards: GpuFacts | None = None) -> Identity:
@@ -78,6 +101,10 @@ def read_identity(config: RigConfig, model: ModelFacts | None = None, cards: Gpu
         "model path": str(config.model.path.absolute()),
         "device": engine.device,
         "layout": f"TP {engine.tensor_parallel} PP {engine.pipeline_parallel}",
+        "cpu": processor(),
+        **card_fields(config, cards),
+    }
+    settings = {
         "dtype": engine.dtype,
         "quantization": engine.quantization or "",
         "kv_cache_dtype": engine.kv_cache_dtype,
@@ -86,12 +113,11 @@ def read_identity(config: RigConfig, model: ModelFacts | None = None, cards: Gpu
         "max_num_batched_tokens": str(engine.max_num_batched_tokens or ""),
         "optimization_level": "" if engine.optimization_level is None else str(engine.optimization_level),
         "enforce_eager": str(engine.enforce_eager),
+        "gpu_memory_utilization": str(engine.gpu_memory_utilization),
         "options": json.dumps(open_values(engine.options), sort_keys=True),
         "environment": json.dumps(told(engine.environment), sort_keys=True),
-        "cpu": processor(),
-        **card_fields(config, cards),
     }
-    return Identity(fields, {"gpu_memory_utilization": str(engine.gpu_memory_utilization)})
+    return Identity(fields, settings)
 
 
 def told(environment: Mapping[str, str]) -> dict[str, str]:

@@ -2,73 +2,69 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
-from rigappliance.caches.identity import Identity
-from rigappliance.caches.manifest import NAME, Manifest, NoManifestError, read_manifest, write_manifest
+from rigappliance.caches.identity import Difference, Identity
+from rigappliance.caches.manifest import NAME, Manifest, NoManifestError, Setup, read_manifest, write_manifest
 from rigappliance.caches.store import Store, remove
 from rigappliance.caches.tree import Damage, record_files, verify
 from rigappliance.preflight.finding import counted
 from rigappliance.units import format_size
 
-# The engine's profiled size of the KV cache, which holds for one share of the card's memory.
-STARTUP_PLAN = "vllm/startup_plan"
+# The engine's profiled size of the KV cache. Its own key of that (0.32.0, v1/worker/startup_plan.py) lacks the share of
+# the card's memory: after a start that failed for too large a share, a lower one would get the same size.
+PLANS = "vllm/startup_plan"
+SHARE = "gpu_memory_utilization"
 
 
 def prepare(state_dir: Path, identity: Identity) -> list[str]:
-    """Leave in ``cache/`` only what is vouched for and made for ``identity``; returns what the operator should know.
+    """Leave in ``cache/`` only what is vouched for; returns what the operator should know.
 
     To be called before each start, by the holder of the state directory's lock.  Costs a look at every file, and
-    reading up to 1 GiB of them, which the engine reads next anyway.  Raises ``PreflightError`` where damaged content
-    cannot be moved out of the way.
+    reading up to 1 GiB of them, of which the engine reads its share next anyway.  What was made for other setups stays:
+    the engine finds its own.  Raises ``PreflightError`` where damaged content cannot be moved out of the way.
     """
     store = Store(state_dir)
     lines: list[str] = []
     manifest = known(store, lines)
-    if manifest and manifest.key != identity.key:
-        lines.append(f"the caches are for another start ({why_other(manifest, identity)}); kept as {manifest.key}")
-        store.put_away(manifest)
-        manifest = None
-    if manifest is None and (manifest := store.bring_in(identity.key)):
-        lines.append(f"caches of {when(manifest)} taken out again: {identity.key}")
     if manifest:
         manifest = checked(store, manifest, lines)
-    if manifest and manifest.identity.memory != identity.memory and (store.active / STARTUP_PLAN).exists():
-        remove(store.active / STARTUP_PLAN)
-        lines.append("the profiled size of the KV cache was for another gpu_memory_utilization; profiled anew")
-    lines += store.prune()
-    with suppress(OSError):
-        store.active.mkdir(parents=True, exist_ok=True)
-        store.marker.write_text(json.dumps({"pid": os.getpid(), "started": time.time()}))
+    if manifest:
+        lines += news(manifest, identity)
+        if manifest.identity.settings.get(SHARE) != identity.settings.get(SHARE) and (store.active / PLANS).exists():
+            remove(store.active / PLANS)
+            lines.append("the profiled size of the KV cache was for another gpu_memory_utilization; profiled anew")
     return lines
 
 
 def seal(
-    state_dir: Path, identity: Identity, durations_s: Mapping[str, float], until_ns: int | None = None
+    state_dir: Path,
+    identity: Identity,
+    durations_s: Mapping[str, float],
+    *,
+    since_ns: int = 0,
+    until_ns: int | None = None,
 ) -> Manifest:
     """Vouch for what lies in ``cache/`` now, for a start that took ``durations_s`` by phase until it was ready.
 
-    ``until_ns``: only for what was written until then.  Raises ``OSError``: without a new manifest the next start
-    takes nothing that this one wrote.
+    ``since_ns``: when that start began; what it did not use is left to whose it was.  ``until_ns``: only for what was
+    written until then.  Raises ``OSError``: without a new manifest the next start takes nothing that this one wrote.
     """
     store = Store(state_dir)
     try:
         old = read_manifest(store.active)
     except NoManifestError:
         old = None
-    if old and old.key != identity.key:
-        old = None
-    files = record_files(store.active, old.files if old else {}, until_ns)
-    durations = dict(durations_s) or (dict(old.last_s) if old else {})
-    filled = dict(old.filled_s) if old and old.files else durations
-    manifest = Manifest(identity, time.time(), files, filled, durations)
+    same = old if old and old.identity == identity else None
+    files = record_files(store.active, old.files if old else {}, identity.setup, since_ns, until_ns)
+    durations = dict(durations_s) or (dict(same.last_s) if same else {})
+    filled = (dict(same.filled_s) if same and same.files else {}) or durations
+    setups = {**(old.setups if old else {}), identity.setup: Setup(identity.key, identity.name, time.time())}
+    manifest = Manifest(identity, time.time(), files, setups, filled, durations)
     write_manifest(store.active, manifest)
-    store.marker.unlink(missing_ok=True)
     return manifest
 
 
@@ -102,7 +98,7 @@ def checked(store: Store, manifest: Manifest, lines: list[str]) -> Manifest | No
     if not damaged:
         return manifest
     rest = {name: record for name, record in manifest.files.items() if name.partition("/")[0] not in damaged}
-    left = Manifest(manifest.identity, manifest.made, rest, {}, {})
+    left = replace(manifest, files=rest, filled_s={}, last_s={})
     try:
         write_manifest(store.active, left)
     except OSError:
@@ -117,13 +113,24 @@ def in_words(damages: tuple[Damage, ...]) -> str:
     return f"damaged ({first.file} {first.what}{more})"
 
 
-def why_other(manifest: Manifest, identity: Identity) -> str:
-    first, *rest = manifest.identity.differences(identity)
+def news(manifest: Manifest, identity: Identity) -> list[str]:
+    """That this start will compile, and why, where the last one was another."""
+    if identity.setup in manifest.setups:
+        return []
+    if any(setup.key == identity.key for setup in manifest.setups.values()):
+        changed = [each for each in identity.other_settings(manifest.identity) if each.field != SHARE]
+        return [f"caches: {first_of(changed)}: the engine may compile anew"] if changed else []
+    changed = identity.differences(manifest.identity)
+    return [f"caches: nothing is kept for this start ({first_of(changed)}): the engine compiles"] if changed else []
+
+
+def first_of(changed: list[Difference]) -> str:
+    first, *rest = changed
     return f"{first}{f', and {len(rest)} more' if rest else ''}"
 
 
-def when(manifest: Manifest) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(manifest.made))
+def when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
 def describe(manifest: Manifest) -> str:

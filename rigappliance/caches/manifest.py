@@ -13,28 +13,39 @@ from rigappliance.caches.identity import Identity
 from rigappliance.launch.state import NONSENSE
 
 NAME = "manifest.json"
-SCHEMA = 1
+SCHEMA = 2
 # More names than any cache has; a file from elsewhere may claim what it likes.
 LIMIT_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
 class FileRecord:
-    """One file; ``mtime_ns`` is what it had when its digest was taken."""
+    """``mtime_ns`` is what a file had when its digest was taken, ``setup`` that of the last start that used it."""
 
     size_bytes: int
     mtime_ns: int
     sha256: str
+    setup: str
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Whom a file belongs to. ``used`` is when a start of it was last ready, in seconds since the epoch."""
+
+    key: str
+    name: str
+    used: float
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """``made`` is in seconds since the epoch. ``filled_s`` and ``last_s`` are seconds by phase of the start that
-    filled the cache from nothing, and of the last one that got ready with it."""
+    """``identity`` is that of the last start, ``made`` in seconds since the epoch. ``filled_s`` and ``last_s`` are
+    seconds by phase of its first start, and of the last one that got ready."""
 
     identity: Identity
     made: float
     files: Mapping[str, FileRecord]
+    setups: Mapping[str, Setup]
     filled_s: Mapping[str, float] = field(default_factory=dict)
     last_s: Mapping[str, float] = field(default_factory=dict)
 
@@ -61,11 +72,14 @@ def manifest_from(text: str | bytes) -> Manifest:
         if content["schema"] != SCHEMA:
             raise NoManifestError(f"has the form {content['schema']!r}, which this version does not know")
         files = {safe_name(name): FileRecord(**record) for name, record in content["files"].items()}
+        setups = {str(name): setup_from(tree) for name, tree in content["setups"].items()}
         for record in files.values():
             check_record(record)
-        identity = Identity(texts(content["identity"]["fields"]), texts(content["identity"]["memory"]))
+            if record.setup not in setups:
+                raise NoManifestError("is not a whole manifest")
+        identity = Identity(texts(content["identity"]["fields"]), texts(content["identity"]["settings"]))
         manifest = Manifest(
-            identity, float(content["made"]), files, numbers(content["filled_s"]), numbers(content["last_s"])
+            identity, float(content["made"]), files, setups, numbers(content["filled_s"]), numbers(content["last_s"])
         )
     except NoManifestError:
         raise
@@ -91,6 +105,10 @@ def check_record(record: FileRecord) -> None:
     )
     if not whole or record.size_bytes < 0 or not digits:
         raise NoManifestError("is not a whole manifest")
+
+
+def setup_from(tree: Any) -> Setup:
+    return Setup(**texts({name: tree[name] for name in ("key", "name")}), used=float(tree["used"]))
 
 
 def texts(tree: Any) -> dict[str, str]:

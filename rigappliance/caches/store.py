@@ -1,26 +1,21 @@
 """Where caches lie below the state directory.
 
 cache/               what the engine reads and writes; its place is in the engine's environment and never changes
-cache/manifest.json  for what it was made, and each file's digest
-cache/open           a start uses it, and has not sealed it since
-cache.kept/KEY/      caches of other layouts, engines or models, each with its manifest
-cache.aside/         what was found damaged last, to be looked at
+cache/manifest.json  who uses what of it, and each file's digest
+cache/aside/         what was found damaged last, to be looked at
+cache/taken/         of an import that is under way
 """
 
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from rigappliance.caches.manifest import NAME, Manifest, NoManifestError, read_manifest
+from rigappliance.caches.manifest import NAME
 from rigappliance.caches.tree import PARTS, files_of
 from rigappliance.errors import PreflightError
-
-# Three layouts of a 72B model beside the one in use, and some room; the disk holds its checkpoint of 77 GB anyway.
-KEPT_LIMIT_BYTES = 4 << 30
 
 
 class Store:
@@ -28,12 +23,8 @@ class Store:
 
     def __init__(self, state_dir: Path) -> None:
         self.active = state_dir / "cache"
-        self.kept = self.active / "kept"
         self.aside = self.active / "aside"
-
-    @property
-    def marker(self) -> Path:
-        return self.active / "open"
+        self.taken = self.active / "taken"
 
     def parts(self) -> list[Path]:
         """Of the active cache, those that hold anything."""
@@ -52,11 +43,6 @@ class Store:
             counts[name.partition("/")[0]] += 1
         return " ".join(f"{name} {count}" for name, count in counts.items() if count) or "empty"
 
-    def kept_keys(self) -> list[str]:
-        with suppress(OSError):
-            return sorted(path.name for path in self.kept.iterdir() if not path.name.startswith("."))
-        return []
-
     def set_aside(self, paths: Iterable[Path], why: str) -> str:
         """Move damaged content where no engine looks, in place of what lay there; returns a line that says so.
 
@@ -69,61 +55,12 @@ class Store:
             move(path, self.aside / path.name, why)
         return f"cache {names}: {why}; moved to {self.aside}, and made anew by this start"
 
-    def put_away(self, manifest: Manifest) -> None:
-        """The active cache under its key, in place of an older one. Raises ``PreflightError``."""
-        target = self.kept / manifest.key
-        remove(target)
-        # The manifest last: without it, what has moved counts for nothing.
-        for path in self.parts():
-            move(path, target / path.name, "is for another start")
-        move(self.active / NAME, target / NAME, "is for another start")
-
-    def bring_in(self, key: str) -> Manifest | None:
-        """The kept cache of ``key`` in the place of an empty active one; ``None`` where none is kept, or none whole."""
-        source = self.kept / key
-        try:
-            manifest = read_manifest(source)
-        except NoManifestError:
-            manifest = None
-        if manifest is None or manifest.key != key:
-            remove(source)
-            return None
-        for name in PARTS:
-            if (source / name).exists():
-                remove(self.active / name)
-                move(source / name, self.active / name, "is kept for this start")
-        move(source / NAME, self.active / NAME, "is kept for this start")
-        remove(source)
-        return manifest
-
-    def prune(self, limit_bytes: int = KEPT_LIMIT_BYTES) -> list[str]:
-        """Remove the oldest kept caches until the rest is within the limit; returns a line for each."""
-        aged = []
-        for key in self.kept_keys():
-            try:
-                manifest = read_manifest(self.kept / key)
-            except NoManifestError:
-                manifest = None
-            if manifest is None:
-                remove(self.kept / key)
-            else:
-                aged.append((manifest.made, key, manifest.size_bytes))
-        lines, total = [], sum(size for _, _, size in aged)
-        for made, key, size in sorted(aged):
-            if total <= limit_bytes:
-                break
-            remove(self.kept / key)
-            total -= size
-            lines.append(f"cache {key} of {time.strftime('%Y-%m-%d', time.localtime(made))} removed: too much is kept")
-        return lines
-
     def clear(self) -> None:
         """All of it, and nothing beside it."""
         (self.active / NAME).unlink(missing_ok=True)
-        self.marker.unlink(missing_ok=True)
         for name in PARTS:
             remove(self.active / name)
-        remove(self.kept)
+        remove(self.taken)
         remove(self.aside)
 
 

@@ -9,12 +9,12 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rigappliance.caches.manifest import FileRecord, Manifest
 
-# Directories below state_dir/cache that are kept by key, as rigappliance.render.vllm names them. What is beside them
+# Directories below state_dir/cache that are vouched for, as rigappliance.render.vllm names them. What is beside them
 # (HF_HOME, XDG_CACHE_HOME) depends on nothing here, and may hold an account's token.
 PARTS = ("vllm", "inductor", "triton", "cuda", "flashinfer")
 BLOCK_BYTES = 1 << 20
@@ -23,6 +23,8 @@ DIGEST_LIMIT_BYTES = 1 << 30
 # Written under such a name first, and renamed when whole.
 TEMPORARY = (".tmp", ".part")
 LOCK = ".lock"
+# Mounted with relatime, as most are, file systems do not note a reading that follows another within a day.
+ACCESS_STEP_NS = 24 * 3600 * 10**9
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def files_of(directory: Path) -> Iterator[tuple[str, os.stat_result]]:
 
 def digest_of(path: Path) -> str:
     """SHA-256 of a regular file. Raises ``OSError``, also for a link or a pipe, which would lead elsewhere or block."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    fd = open_unseen(path)
     with os.fdopen(fd, "rb", buffering=0) as file:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
@@ -77,13 +79,27 @@ def digest_of(path: Path) -> str:
     return total.hexdigest()
 
 
+def open_unseen(path: Path) -> int:
+    """Without a new time of access, which is to say what the engine uses."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        return os.open(path, flags | os.O_NOATIME)
+    except PermissionError:
+        # Of another owner.
+        return os.open(path, flags)
+
+
 def record_files(
-    directory: Path, known: Mapping[str, FileRecord], until_ns: int | None = None
+    directory: Path,
+    known: Mapping[str, FileRecord],
+    setup: str,
+    since_ns: int = 0,
+    until_ns: int | None = None,
 ) -> dict[str, FileRecord]:
     """All whole files, in the order of their names; digests of ``known`` that still have size and time are taken over.
 
-    A file that changes meanwhile is left out, and one that was written after ``until_ns``.  Raises ``OSError`` where
-    one cannot be read.
+    What is new is of ``setup``, and what was read since ``since_ns`` is from now on.  A file that changes meanwhile is
+    left out, and one that was written after ``until_ns``.  Raises ``OSError`` where one cannot be read.
     """
     found = {}
     for name, status in sorted(files_of(directory)):
@@ -93,13 +109,14 @@ def record_files(
             continue
         old = known.get(name)
         if old and (old.size_bytes, old.mtime_ns) == (status.st_size, status.st_mtime_ns):
-            found[name] = old
+            used = status.st_atime_ns >= since_ns - ACCESS_STEP_NS
+            found[name] = replace(old, setup=setup) if used else old
             continue
         with suppress(FileNotFoundError):
             sha256 = digest_of(directory / name)
             after = (directory / name).lstat()
             if (after.st_size, after.st_mtime_ns) == (status.st_size, status.st_mtime_ns):
-                found[name] = FileRecord(status.st_size, status.st_mtime_ns, sha256)
+                found[name] = FileRecord(status.st_size, status.st_mtime_ns, sha256, setup)
     return found
 
 

@@ -27,6 +27,8 @@ VERBS: dict[str, str] = {
     "fetch": "Bring the checkpoint here and verify it.",
     "install": "Install the systemd units on this machine.",
     "uninstall": "Remove all that install made.",
+    "warm": "Start once, keep what the engine compiles, stop.",
+    "cache": "List, verify, export and import what is kept.",
     "launch": "Start the engine, watch it, prove it ready, stop it cleanly.",
     "wait": "Return when an endpoint is live, ready or completing.",
     "status": "Show the running or last start: phase, times, memory, endpoint.",

@@ -14,6 +14,7 @@ CONFIGURATION, CHECKPOINT, MEMORY, SWAP, CARDS = (
     Fact.CARDS,
 )
 TOOLCHAIN, ENGINE, DISK, PORT, BOOT = Fact.TOOLCHAIN, Fact.ENGINE, Fact.DISK, Fact.PORT, Fact.BOOT
+CACHES = Fact.CACHES
 
 _CAUSES = (
     # Memory of the host
@@ -203,9 +204,8 @@ _CAUSES = (
         44,
         STOP,
         "a run-time kernel could not be compiled",
-        "read the compiler's message; an empty cache directory and a complete toolchain mend most of them, "
-        "then start with --force",
-        (TOOLCHAIN, CONFIGURATION, ENGINE),
+        "read the compiler's message; a complete toolchain, or `rigappliance cache clear`, mends most of them",
+        (TOOLCHAIN, CONFIGURATION, ENGINE, CACHES),
     ),
     Cause(
         "illegal-instruction",

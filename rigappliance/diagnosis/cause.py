@@ -32,6 +32,7 @@ class Fact(StrEnum):
     DISK = "disk"  # free space
     PORT = "port"
     BOOT = "boot"
+    CACHES = "caches"  # what earlier starts compiled
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ CHANGES = {
     Fact.DISK: "the free space",
     Fact.PORT: "the port",
     Fact.BOOT: "the boot",
+    Fact.CACHES: "the caches",
 }
 
 

@@ -53,9 +53,11 @@ class Recorder:
         self.state.ready_after_s = self.elapsed_s
         self.state.eta_s = None
         self.save(durable=True)
-        durations = {phase.label: seconds for phase, seconds in self.durations_s.items()}
-        history.append(self.directory, Entry(self.key, self.state.started, durations))
+        history.append(self.directory, Entry(self.key, self.state.started, self.durations_by_label()))
         failures.mend_all(self.directory)
+
+    def durations_by_label(self) -> dict[str, float]:
+        return {phase.label: seconds for phase, seconds in self.durations_s.items()}
 
     def end(self, outcome: Outcome) -> None:
         self.state.ended = time.time()

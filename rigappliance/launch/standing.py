@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from rigappliance.caches.store import Store
 from rigappliance.config import RigConfig
 from rigappliance.diagnosis.cause import Fact
 from rigappliance.errors import RigError
@@ -172,6 +173,10 @@ def boot(_: RigConfig, root: Path) -> str:
     return boot_id(root)
 
 
+def caches(config: RigConfig, _: Path) -> str:
+    return Store(config.state_dir).standing()
+
+
 def digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
 
@@ -187,4 +192,5 @@ READERS: dict[Fact, Callable[[RigConfig, Path], str]] = {
     Fact.DISK: disk,
     Fact.PORT: port,
     Fact.BOOT: boot,
+    Fact.CACHES: caches,
 }

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rigappliance import ENGINE_VERSION
+from rigappliance.caches.identity import read_identity
+from rigappliance.caches.keeper import Keeper
 from rigappliance.config import RigConfig
 from rigappliance.endpoint import endpoint_of, read_api_key
 from rigappliance.errors import InterruptedStartError, PreflightError, RigError
@@ -27,6 +29,7 @@ from rigappliance.launch.gate import KnownFailureError, check_gate, check_given_
 from rigappliance.launch.history import Estimator, Key
 from rigappliance.launch.notify import Notifier
 from rigappliance.launch.outcome import Outcome
+from rigappliance.launch.phases import Phase
 from rigappliance.launch.plugin import provide_loader
 from rigappliance.launch.postmortem import record_killed
 from rigappliance.launch.proctree import read_stat
@@ -98,6 +101,8 @@ def locked(config: RigConfig, directory: StateDirectory, view: View, force: bool
     check(config, view, force)
 
     model, host = read_model_facts(config.model.path), read_host_facts(config.model.path)
+    keeper = Keeper(config.state_dir, read_identity(config, model), view.line)
+    keeper.before()
     key = start_key(config, model, host)
     # The reference rig's times say something about another machine with a disk
     # that turns, and nothing about a CPU that serves a tiny model.
@@ -121,11 +126,17 @@ def locked(config: RigConfig, directory: StateDirectory, view: View, force: bool
             view,
             Notifier(),
             card_memory_reader(config),
+            when_ready=lambda: keeper.ready(recorder.durations_by_label()),
         )
         outcome = asyncio.run(supervisor.run())
     except RigError as error:
         recorder.end(Outcome(error.exit_code, error.found, error.remedy))
         raise
+    keeper.ended(
+        ready=state.ready is not None,
+        in_order=outcome.diagnosis is None,
+        compiled=supervisor.tracker.phase > Phase.COMPILE,
+    )
     outcome = settle(outcome, config, directory, state)
     recorder.end(outcome)
     return outcome

@@ -69,8 +69,11 @@ class Supervisor:
         notifier: Notifier,
         card_memory_used: Callable[[], int],
         witness: Witness | None = None,
+        when_ready: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = config
+        # Runs in a thread beside the serving engine, and must not raise.
+        self.when_ready = when_ready
         self.argv = argv
         self.environment = environment
         self.endpoint = endpoint
@@ -379,6 +382,7 @@ class Supervisor:
         self.view.ready(snapshot, text)
         self.notifier.ready(text)
         self._take_sample()
+        self._spawn(asyncio.to_thread(self.when_ready))
 
     async def _watchdog(self, interval_s: float) -> None:
         while True:

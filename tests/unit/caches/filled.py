@@ -17,9 +17,9 @@ CONTENT = {
 DURATIONS = {"weights": 5.0, "compile": 20.0}
 
 
-def identity(share: str = "0.85", **fields: str) -> Identity:
+def identity(share: str = "0.85", seqs: str = "32", **fields: str) -> Identity:
     base = {"engine": "0.32.0", "model": "m" * 16, "layout": "TP 8 PP 1", "cards": "8 x RTX 3060 8.6"}
-    return Identity({**base, **fields}, {"gpu_memory_utilization": share})
+    return Identity({**base, **fields}, {"gpu_memory_utilization": share, "max_num_seqs": seqs})
 
 
 def fill(state_dir: Path, content: dict[str, bytes] = CONTENT) -> None:
@@ -30,8 +30,8 @@ def fill(state_dir: Path, content: dict[str, bytes] = CONTENT) -> None:
 
 
 def found(state_dir: Path) -> dict[str, bytes]:
-    """What the engine would find, beside manifest and marker."""
+    """What the engine would find, beside the manifest."""
     root = state_dir / "cache"
     files = {str(path.relative_to(root)): path for path in root.rglob("*") if path.is_file()}
-    beside = ("kept/", "aside/")
+    beside = ("taken/", "aside/")
     return {name: path.read_bytes() for name, path in files.items() if "/" in name and not name.startswith(beside)}

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import tarfile
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,13 @@ import pytest
 from rigappliance.caches import bundle
 from rigappliance.caches.bundle import BundleError, export, take
 from rigappliance.caches.keep import prepare, seal
+from rigappliance.caches.manifest import read_manifest
+from rigappliance.caches.tree import ACCESS_STEP_NS
 from rigappliance.errors import PreflightError
 from tests.unit.caches.filled import CONTENT, DURATIONS, KERNEL, MODEL, fill, found, identity
 
+# Directories may stay.
+EMPTIED = sorted({"cache", *(f"cache/{parent}" for name in CONTENT for parent in list(Path(name).parents)[:-1])})
 PEERS = "vllm/gpu_p2p_access_cache_for_0,1.json"
 
 
@@ -37,8 +42,8 @@ def listing(state_dir: Path) -> list[str]:
 
 
 def test_a_sibling_starts_with_them(made: Path, tmp_path: Path) -> None:
-    manifest, taken = take(made, tmp_path / "two", identity())
-    assert taken and manifest.filled_s == DURATIONS
+    taken = take(made, tmp_path / "two", identity())
+    assert (taken.files, taken.other, taken.manifest.filled_s) == (len(CONTENT), [], DURATIONS)
     prepare(tmp_path / "two", identity())
     # Which cards reach each other directly is found out on each rig.
     assert found(tmp_path / "two") == CONTENT
@@ -94,7 +99,7 @@ def in_manifest(name: str) -> Callable[[list[Any]], None]:
     def change(entries: list[Any]) -> None:
         entry, data = entries[0]
         tree = json.loads(data)
-        tree["files"][name] = {"size_bytes": 0, "mtime_ns": 0, "sha256": "0" * 64}
+        tree["files"][name] = next(iter(tree["files"].values())) | {"size_bytes": 0, "sha256": "0" * 64}
         text = json.dumps(tree).encode()
         entry.size = len(text)
         entries[0] = (entry, text)
@@ -136,7 +141,7 @@ def test_what_is_not_as_it_was_exported_changes_nothing(name: str, made: Path, t
         take(made, tmp_path / "two", identity())
     # An empty directory for the next one may stay.
     assert [each for each in listing(tmp_path) if not each.startswith("two")] == before
-    assert set(listing(tmp_path / "two")) <= {"cache", "cache/kept"}
+    assert set(listing(tmp_path / "two")) <= {"cache"}
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9])
@@ -145,7 +150,7 @@ def test_a_file_that_ends_too_soon_is_refused(share: float, made: Path, tmp_path
     made.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(BundleError):
         take(made, tmp_path / "two", identity())
-    assert set(listing(tmp_path / "two")) <= {"cache", "cache/kept"}
+    assert set(listing(tmp_path / "two")) <= {"cache"}
 
 
 @pytest.mark.parametrize("content", [b"no archive", gzip.compress(b"no archive"), b"\x1f\x8b"])
@@ -179,23 +184,50 @@ def test_every_flipped_byte_is_refused_or_harmless(made: Path, tmp_path: Path) -
     assert refused > 10
 
 
-def test_a_good_cache_is_not_replaced_and_a_damaged_one_is(made: Path, tmp_path: Path) -> None:
-    fill(tmp_path / "two", {MODEL: b"own"})
-    seal(tmp_path / "two", identity(), DURATIONS)
-    assert take(made, tmp_path / "two", identity())[1] is False
-    assert found(tmp_path / "two") == {MODEL: b"own"}
-    (tmp_path / "two/cache" / MODEL).write_bytes(b"bad")
-    assert take(made, tmp_path / "two", identity())[1] is True
-    prepare(tmp_path / "two", identity())
-    assert found(tmp_path / "two") == CONTENT
+def test_what_is_here_stays_and_what_is_missing_comes_beside_it(made: Path, tmp_path: Path) -> None:
+    two = tmp_path / "two"
+    fill(two, {MODEL: b"own", "vllm/own": b"own"})
+    seal(two, identity(), {"compile": 3.0})
+    assert take(made, two, identity()).files == len(CONTENT) - 1
+    assert found(two) == {**CONTENT, MODEL: b"own", "vllm/own": b"own"}
+    assert prepare(two, identity()) == []
+    assert take(made, two, identity()).files == 0
+    (two / "cache" / MODEL).write_bytes(b"bad")
+    # The whole part of a damaged file goes first.
+    assert take(made, two, identity()).files == 2
+    assert found(two) == CONTENT
 
 
-def test_a_bad_file_leaves_the_good_cache_that_is_kept(made: Path, tmp_path: Path) -> None:
+def test_a_bad_file_leaves_what_is_here(made: Path, tmp_path: Path) -> None:
     take(made, tmp_path / "two", identity())
+    before = listing(tmp_path / "two")
     rewritten(made, another_content)
-    assert take(made, tmp_path / "two", identity())[1] is False
-    prepare(tmp_path / "two", identity())
+    with pytest.raises(BundleError):
+        take(made, tmp_path / "two", identity())
+    assert listing(tmp_path / "two") == before
     assert found(tmp_path / "two") == CONTENT
+
+
+def test_another_option_there_is_told_and_taken(made: Path, tmp_path: Path) -> None:
+    taken = take(made, tmp_path / "two", identity(seqs="16"))
+    assert [str(each) for each in taken.other] == ["max_num_seqs is 32 and not 16"]
+    assert found(tmp_path / "two") == CONTENT
+
+
+def test_what_came_lately_is_not_old_here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 9e9)
+    take(made, tmp_path / "two", identity())
+    kept = read_manifest(tmp_path / "two/cache")
+    assert kept is not None
+    assert [setup.used for setup in kept.setups.values()] == [9e9]
+
+
+def test_of_an_engine_that_was_left_nothing_is_exported(tmp_path: Path) -> None:
+    fill(tmp_path, {"vllm/old": b"old"})
+    seal(tmp_path, identity(engine="0.31.0"), DURATIONS)
+    fill(tmp_path, {"vllm/new": b"new"})
+    seal(tmp_path, identity(), DURATIONS, since_ns=time.time_ns() + 2 * ACCESS_STEP_NS)
+    assert set(export(tmp_path, tmp_path / "out.tar.gz").files) == {"vllm/new"}
 
 
 def test_a_disk_that_fills_up_leaves_nothing(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +237,7 @@ def test_a_disk_that_fills_up_leaves_nothing(made: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(bundle, "write_manifest", write_manifest)
     with pytest.raises(PreflightError, match="No space left on device"):
         take(made, tmp_path / "two", identity())
-    assert listing(tmp_path / "two") == ["cache", "cache/kept"]
+    assert listing(tmp_path / "two") == EMPTIED
 
 
 def test_only_what_is_sealed_and_whole_is_exported(tmp_path: Path) -> None:

@@ -49,6 +49,10 @@ def differing(first: Identity, second: Identity) -> list[str]:
     return [each.field for each in first.differences(second)]
 
 
+def otherwise_set(first: Identity, second: Identity) -> list[str]:
+    return [each.field for each in first.other_settings(second)]
+
+
 def test_what_is_read(rig: Path) -> None:
     fields = of(rig).fields
     assert (fields["engine"], fields["torch"], fields["cuda"]) == ("0.32.0", "2.13.0+cu130", "13")
@@ -63,23 +67,29 @@ def test_what_is_read(rig: Path) -> None:
     [
         ("layout", {"tensor_parallel": 4}),
         ("layout", {"pipeline_parallel": 2}),
+    ],
+)
+def test_a_layout_makes_another_rig_of_it(field: str, change: dict[str, Any], rig: Path) -> None:
+    assert differing(of(rig, **change), of(rig)) == [field]
+    assert of(rig, **change).key != of(rig).key
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
         ("dtype", {"dtype": "float16"}),
         ("max_model_len", {"max_model_len": 2048}),
         ("max_num_seqs", {"max_num_seqs": 16}),
         ("optimization_level", {"optimization_level": 1}),
         ("options", {"options": {"cudagraph-capture-sizes": [1, 2]}}),
         ("environment", {"environment": {"VLLM_PP_LAYER_PARTITION": "1,2"}}),
+        ("gpu_memory_utilization", {"gpu_memory_utilization": 0.5}),
     ],
 )
-def test_what_enters_a_compiled_model_changes_the_key(field: str, change: dict[str, Any], rig: Path) -> None:
-    assert differing(of(rig, **change), of(rig)) == [field]
-    assert of(rig, **change).key != of(rig).key
-
-
-def test_the_share_of_memory_changes_only_what_was_profiled(rig: Path) -> None:
-    less = of(rig, gpu_memory_utilization=0.5)
-    assert less.key == of(rig).key
-    assert less.memory != of(rig).memory
+def test_an_option_makes_another_setup_of_the_same_rig(field: str, change: dict[str, Any], rig: Path) -> None:
+    assert otherwise_set(of(rig, **change), of(rig)) == [field]
+    assert of(rig, **change).key == of(rig).key
+    assert of(rig, **change).setup != of(rig).setup
 
 
 def test_another_build_of_the_same_version_is_another_engine(rig: Path) -> None:
@@ -123,6 +133,6 @@ def test_nothing_there_is_nothing_known(tmp_path: Path) -> None:
 def test_no_secret_goes_to_other_rigs(rig: Path) -> None:
     told = {"VLLM_PP_LAYER_PARTITION": "1,2", "HF_TOKEN": "hf_s3cret", "VLLM_SOME_KEY": "s3cret", "LANG": "C"}
     identity = of(rig, environment=told, options={"hf-token": "hf_s3cret", "seed": 1})
-    assert identity.fields["options"] == '{"seed": 1}'
-    assert identity.fields["environment"] == '{"VLLM_PP_LAYER_PARTITION": "1,2"}'
+    assert identity.settings["options"] == '{"seed": 1}'
+    assert identity.settings["environment"] == '{"VLLM_PP_LAYER_PARTITION": "1,2"}'
     assert "s3cret" not in str(identity)

@@ -18,6 +18,9 @@ from rigappliance.caches.store import Store
 from rigappliance.errors import PreflightError
 from tests.unit.caches.filled import CONTENT, DURATIONS, KERNEL, MODEL, fill, found, identity
 
+# From now, for a start that read nothing of what was there.
+FAR_NS = 2 * tree.ACCESS_STEP_NS
+
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
@@ -162,26 +165,47 @@ def test_a_manifest_with_another_identity_than_its_key_vouches_for_nothing(state
     assert found(state) == {}
 
 
-def test_another_layout_has_caches_of_its_own_and_the_first_come_back(state: Path) -> None:
-    other = identity(layout="TP 4 PP 2")
-    (line,) = prepare(state, other)
-    assert "layout is TP 8 PP 1 and not TP 4 PP 2" in line
-    assert found(state) == {}
-    fill(state, {MODEL: b"four"})
-    seal(state, other, DURATIONS)
-    assert any("taken out again" in line for line in prepare(state, identity()))
+def test_a_changed_option_leaves_all_where_the_engine_finds_it(state: Path) -> None:
+    """The engine's own keys tell them apart: taking them away would compile everything anew at each change."""
+    (line,) = prepare(state, identity(seqs="16"))
+    assert "max_num_seqs is 16 and not 32" in line and "may compile" in line
     assert found(state) == CONTENT
-    prepare(state, other)
-    assert found(state) == {MODEL: b"four"}
+    fill(state, {"vllm/16/model": b"sixteen"})
+    seal(state, identity(seqs="16"), {"compile": 2.0}, since_ns=time.time_ns() + FAR_NS)
+    assert prepare(state, identity(seqs="16")) == []
+    assert prepare(state, identity()) == []
+    assert found(state) == {**CONTENT, "vllm/16/model": b"sixteen"}
 
 
-def test_what_is_taken_out_again_is_verified_too(state: Path) -> None:
-    prepare(state, identity(layout="TP 1 PP 1"))
-    flip(state / "cache/kept" / identity().key / MODEL)
-    lines = prepare(state, identity())
-    assert any(MODEL in line for line in lines)
-    assert MODEL not in found(state)
-    assert KERNEL in found(state)
+def test_another_engine_is_said_to_compile(state: Path) -> None:
+    (line,) = prepare(state, identity(engine="0.33.0"))
+    assert "nothing is kept for this start (engine is 0.33.0 and not 0.32.0)" in line
+    assert found(state) == CONTENT
+
+
+def test_times_of_other_options_are_not_compared(state: Path) -> None:
+    assert seal(state, identity(), {"compile": 1.0}).filled_s == DURATIONS
+    other = seal(state, identity(seqs="16"), {"compile": 30.0})
+    assert (other.filled_s, other.last_s) == ({"compile": 30.0}, {"compile": 30.0})
+
+
+def owners(state: Path) -> dict[str, str]:
+    kept = manifest.read_manifest(state / "cache")
+    assert kept is not None
+    return {name: record.setup for name, record in kept.files.items()}
+
+
+def test_what_a_start_read_is_its_own_from_then_on(state: Path) -> None:
+    """By the times of access that reading sets; what it passed by stays the first one's."""
+    first, second = identity().setup, identity(seqs="16").setup
+    now_ns = time.time_ns()
+    for name in CONTENT:
+        at_ns = now_ns if name == KERNEL else now_ns - 3 * tree.ACCESS_STEP_NS
+        os.utime(state / "cache" / name, ns=(at_ns, (state / "cache" / name).stat().st_mtime_ns))
+    prepare(state, identity(seqs="16"))
+    fill(state, {"vllm/16/model": b"sixteen"})
+    seal(state, identity(seqs="16"), DURATIONS, since_ns=now_ns)
+    assert owners(state) == dict.fromkeys(CONTENT, first) | {KERNEL: second, "vllm/16/model": second}
 
 
 def test_the_profiled_kv_cache_goes_with_its_share_of_memory_and_nothing_else(tmp_path: Path) -> None:
@@ -192,19 +216,6 @@ def test_the_profiled_kv_cache_goes_with_its_share_of_memory_and_nothing_else(tm
     prepare(tmp_path, identity(share="0.9"))
     assert plan in found(tmp_path)
     assert any("gpu_memory_utilization" in line for line in prepare(tmp_path, identity(share="0.85")))
-    assert found(tmp_path) == CONTENT
-
-
-def test_the_oldest_go_first_when_too_much_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    size = sum(map(len, CONTENT.values()))
-    for age in range(4):
-        monkeypatch.setattr(time, "time", lambda age=age: 1e9 + age)
-        prepare(tmp_path, identity(layout=f"TP {age}"))
-        fill(tmp_path)
-        seal(tmp_path, identity(layout=f"TP {age}"), DURATIONS)
-    kept = Store(tmp_path)
-    assert len(kept.prune(2 * size)) == 1
-    assert sorted(kept.kept_keys()) == sorted(identity(layout=f"TP {age}").key for age in (1, 2))
     assert found(tmp_path) == CONTENT
 
 
@@ -263,12 +274,12 @@ def test_the_seal_of_the_end_takes_what_came_while_serving_and_keeps_the_times(s
 
 
 def test_clear_leaves_what_is_beside_the_caches(state: Path) -> None:
-    prepare(state, identity(layout="TP 2"))
     fill(state, {"huggingface/token": b"secret"})
-    fill(state)
+    flip(state / "cache" / MODEL)
+    prepare(state, identity())
     Store(state).clear()
     assert found(state) == {"huggingface/token": b"secret"}
-    assert Store(state).kept_keys() == []
+    assert sorted(path.name for path in (state / "cache").iterdir()) == ["huggingface"]
 
 
 def test_an_emptied_part_shows_in_how_things_stand(state: Path) -> None:
