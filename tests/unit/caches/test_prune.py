@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -73,6 +74,16 @@ def test_beyond_the_limit_the_oldest_go_and_the_last_start_keeps_its_own(state: 
     assert len(prune(state, limit_bytes=0)) == 1
     assert set(found(state)) == {name_of(32)}
     assert prune(state, limit_bytes=0) == []
+
+
+def test_a_disk_that_is_full_loses_nothing_and_says_so(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(directory: Path, manifest: Manifest) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "write_manifest", write)
+    with pytest.raises(OSError, match="No space left"):
+        prune(state, limit_bytes=0)
+    assert len(found(state)) == 3
 
 
 def test_a_month_is_enough_to_go_back() -> None:
