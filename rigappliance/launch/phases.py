@@ -47,8 +47,11 @@ LABELS = {
 
 @dataclass(frozen=True)
 class Marker:
+    """``text`` begins ``phase``, some only once the KV cache is ``sized``."""
+
     phase: Phase
     text: str
+    sized: bool = False
 
 
 # A marker begins its phase. Plain substrings: this runs on every line of the log.
@@ -68,11 +71,13 @@ MARKERS = (
     Marker(Phase.PROFILE, "Initial profiling/warmup run took"),  # compilation/monitor
     Marker(Phase.PROFILE, "Profiling CUDA graph memory"),  # v1/worker/gpu_model_runner
     Marker(Phase.PROFILE, "Estimated CUDA graph memory"),  # v1/worker/gpu_model_runner
+    # Twice: the first capture is thrown away, and says what to leave for the second.
+    Marker(Phase.PROFILE, "Capturing CUDA graphs"),  # v1/worker/gpu/cudagraph_utils, profile_cudagraph_memory
     Marker(Phase.KV_CACHE, "Available KV cache memory"),  # v1/worker/gpu_worker
     Marker(Phase.KV_CACHE, "for KV cache on node"),  # v1/worker/cpu_worker
     Marker(Phase.KV_CACHE, " KV cache size: "),  # v1/core/kv_cache_utils
     Marker(Phase.GRAPHS, "JIT kernel warmup starting"),  # model_executor/warmup/kernel_warmup
-    Marker(Phase.GRAPHS, "Capturing CUDA graphs"),  # v1/worker/gpu/cudagraph_utils
+    Marker(Phase.GRAPHS, "Capturing CUDA graphs", sized=True),  # v1/worker/gpu/cudagraph_utils
     Marker(Phase.HTTP, "init engine (profile, create kv cache, warmup model) took"),  # v1/engine/core
     Marker(Phase.HTTP, "Starting vLLM server on"),  # entrypoints/launchers/api_server/entry
     Marker(Phase.HTTP, "Application startup complete."),  # uvicorn
@@ -106,9 +111,10 @@ class PhaseTracker:
         """Take one line of the log, in text; true if anything that is shown has changed."""
         changed = False
         for marker in MARKERS:
-            if marker.phase >= self.phase and marker.text in line:
+            if marker.phase >= self.phase and marker.text in line and not (marker.sized and self.kv_tokens is None):
                 changed = self._enter(marker.phase) or changed
-        if (self.phase is Phase.WEIGHTS and "shards:" in line) or (self.phase is Phase.GRAPHS and "Capturing" in line):
+        capturing = self.phase in (Phase.PROFILE, Phase.GRAPHS) and "Capturing" in line
+        if capturing or (self.phase is Phase.WEIGHTS and "shards:" in line):
             changed = self._read_bar(line) or changed
         if self.phase is Phase.WEIGHTS and "rigappliance loader: read " in line:
             changed = self._read_bytes(line) or changed

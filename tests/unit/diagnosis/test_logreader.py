@@ -21,6 +21,8 @@ HEALTHY = [
     "failures/stopped-serving-sigint.log",
     "failures/compile-cache-corrupt.log",
     "failures/tp2-nobind.log",
+    "cuda-first-start.log",
+    "cuda-eager.log",
 ]
 
 

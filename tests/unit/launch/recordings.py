@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 DIRECTORY = Path(__file__).resolve().parents[2] / "recordings"
-NAMES = ("first-start", "cached-start", "truncated-shard", "port-taken", "too-few-numa-nodes", "worker-killed")
+NAMES = (
+    "first-start", "cached-start", "truncated-shard", "port-taken", "too-few-numa-nodes", "worker-killed",
+    "cuda-first-start", "cuda-eager",
+)  # fmt: skip
 
 
 def recorded(name: str) -> bytes:

@@ -42,6 +42,12 @@ STARTED = [
     Phase.CONFIG, Phase.WORKERS, Phase.WEIGHTS, Phase.COMPILE, Phase.PROFILE, Phase.KV_CACHE, Phase.HTTP,
 ]  # fmt: skip
 SHARDS = [(Phase.WEIGHTS, 0, 3), (Phase.WEIGHTS, 3, 3)]
+# A card's: graphs are captured to learn their size before the KV cache is sized, and once more after it.
+ON_A_CARD = [*STARTED[:-1], Phase.GRAPHS, Phase.HTTP]
+CAPTURED = [
+    *((Phase.PROFILE, done, total) for done, total in ((0, 11), (5, 11), (11, 11), (0, 2), (2, 2))),
+    *((Phase.GRAPHS, done, total) for done, total in ((0, 11), (4, 11), (9, 11), (11, 11), (0, 7), (6, 7), (7, 7))),
+]
 
 
 @pytest.mark.parametrize(
@@ -53,6 +59,9 @@ SHARDS = [(Phase.WEIGHTS, 0, 3), (Phase.WEIGHTS, 3, 3)]
         ("port-taken", STARTED[:1], [], None, False),
         ("too-few-numa-nodes", STARTED[:2], [], None, False),
         ("worker-killed", STARTED, SHARDS, 524_288, True),
+        ("cuda-first-start", ON_A_CARD, CAPTURED, 1_741_920, True),
+        # Nothing is compiled, profiled by name or captured.
+        ("cuda-eager", [*STARTED[:3], Phase.KV_CACHE, Phase.HTTP], [], 1_420_192, True),
     ],
 )
 def test_recorded_start(
@@ -67,7 +76,8 @@ def test_recorded_start(
     assert seen.phases == phases
     assert seen.bars == bars
     assert (tracker.kv_tokens, tracker.listening) == (kv_tokens, listening)
-    assert tracker.weights_loaded is (Phase.COMPILE in phases)
+    # A checkpoint without bytes, as the starts on a card had, has no such line.
+    assert tracker.weights_loaded is (Phase.COMPILE in phases and not name.startswith("cuda"))
 
 
 def test_every_recording_is_replayed_and_names_no_path_of_the_recording_machine() -> None:
@@ -121,7 +131,7 @@ def test_start_on_cards_from_source() -> None:
         tracker.feed(line.replace("{rank}", "0"))
         assert tracker.phase is phase, line
     seen = replay([line for line, _ in CUDA])
-    assert seen.phases == [*STARTED[:-1], Phase.GRAPHS, Phase.HTTP]
+    assert seen.phases == ON_A_CARD
     assert seen.bars == [
         (Phase.WEIGHTS, 0, 20), (Phase.WEIGHTS, 10, 20), (Phase.WEIGHTS, 20, 20),
         (Phase.GRAPHS, 0, 11), (Phase.GRAPHS, 11, 11), (Phase.GRAPHS, 0, 7), (Phase.GRAPHS, 7, 7),
@@ -140,7 +150,17 @@ def test_the_kv_cache_on_cards_is_shown_by_whichever_of_its_lines_comes_first() 
 def test_each_marker_alone_begins_its_phase(marker: object) -> None:
     """A start whose other lines are cut off or renamed still shows what is left of them."""
     [found] = [known for known in MARKERS if known is marker]
-    assert replay([f"(Worker_TP3 pid=12) INFO 11-23 10:00:00 [file.py:1] {found.text}"]).phases == [found.phase]
+    before = ["GPU KV cache size: 16,240 tokens"] if found.sized else []
+    phases = replay([*before, f"(Worker_TP3 pid=12) INFO 11-23 10:00:00 [file.py:1] {found.text}"]).phases
+    assert phases[len(before) :] == [found.phase]
+
+
+def test_a_rank_that_still_profiles_does_not_begin_the_capture_of_all() -> None:
+    """Each rank says what it has for the cache; the core says the size when all have."""
+    capturing = "(Worker_TP1 pid=13) Capturing CUDA graphs (PIECEWISE):  50%|#####     | 1/2 [00:01<00:01,  1.00s/it]"
+    lines = ["(Worker_TP0 pid=12) Available KV cache memory: 0.62 GiB", capturing]
+    assert replay(lines).phases == [Phase.KV_CACHE]
+    assert replay([*lines, "GPU KV cache size: 16,240 tokens", capturing]).phases == [Phase.KV_CACHE, Phase.GRAPHS]
 
 
 @pytest.mark.parametrize("seed", range(20))
