@@ -113,8 +113,8 @@ class PhaseTracker:
         for marker in MARKERS:
             if marker.phase >= self.phase and marker.text in line and not (marker.sized and self.kv_tokens is None):
                 changed = self._enter(marker.phase) or changed
-        capturing = self.phase in (Phase.PROFILE, Phase.GRAPHS) and "Capturing" in line
-        if capturing or (self.phase is Phase.WEIGHTS and "shards:" in line):
+        # The bars of a capture that is thrown away are no measure of how far profiling is.
+        if (self.phase is Phase.WEIGHTS and "shards:" in line) or (self.phase is Phase.GRAPHS and "Capturing" in line):
             changed = self._read_bar(line) or changed
         if self.phase is Phase.WEIGHTS and "rigappliance loader: read " in line:
             changed = self._read_bytes(line) or changed
