@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rigappliance.config import RigConfig
+from rigappliance.plan.capture import OPTION, recommended
 
 # vLLM 0.32.0, config/scheduler.py and engine/arg_utils.py: what `vllm serve` takes on cards below 70 GiB.
 BATCHED_TOKENS = 2048
@@ -39,7 +40,6 @@ def engine_arguments(config: RigConfig) -> EngineArguments:
     """Those of a declaration; ``engine.options`` may hold the rest under the engine's own names."""
     engine = config.engine
     options = {name.replace("_", "-"): value for name, value in engine.options.items()}
-    sizes = options.get("cudagraph-capture-sizes")
     return EngineArguments(
         tensor_parallel=engine.tensor_parallel,
         pipeline_parallel=engine.pipeline_parallel,
@@ -53,8 +53,12 @@ def engine_arguments(config: RigConfig) -> EngineArguments:
         block_tokens=whole(options.get("block-size")),
         enforce_eager=engine.enforce_eager,
         optimization_level=2 if engine.optimization_level is None else engine.optimization_level,
-        capture_sizes=tuple(size for each in sizes if (size := whole(each))) if isinstance(sizes, list) else None,
+        capture_sizes=listed(options[OPTION]) if OPTION in options else recommended(config),
     )
+
+
+def listed(sizes: Any) -> tuple[int, ...] | None:
+    return tuple(size for each in sizes if (size := whole(each))) if isinstance(sizes, list) else None
 
 
 def whole(value: Any) -> int | None:

@@ -1,27 +1,14 @@
-"""Which steps are worth a captured graph: what each choice costs in card memory and in the silent phase.
-
-A graph is captured for a number of tokens, and a smaller step is padded to the next.  A step of decoding has one token
-a request, so none of them has more than ``max_num_seqs``; the engine's own sizes go up to twice that, for steps that
-mix decoding with a little prefill (0.32.0, config/vllm.py, _set_cudagraph_sizes).  On links of PCIe x1 such a step is
-bound by its all-reduces, and nothing is won by launching its kernels faster.
-"""
+"""What each choice of captured graphs costs in card memory and in the silent phase."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from rigappliance.config import RigConfig
 from rigappliance.plan.activations import capture_sizes, graph_count, graphs_bytes
-from rigappliance.plan.arguments import EngineArguments, engine_arguments
+from rigappliance.plan.arguments import EngineArguments
+from rigappliance.plan.capture import OPTION, chosen_sizes
 from rigappliance.plan.coefficients import Coefficients
 from rigappliance.plan.times_load import CAPTURE_LAYERS
-
-# From the first number on, a step between sizes: 8, 16, 24, 32, 48, ... A step that is padded has at most half of it,
-# from 8 on, for nothing: 9 tokens run as 16.
-STEPS = ((1, 1), (2, 2), (4, 4), (8, 8), (32, 16), (128, 32), (512, 64))
-OPTION = "cudagraph-capture-sizes"
-# Each of them says which sizes, or makes a step of decoding more than a token a request.
-TOLD = {OPTION, "max-cudagraph-capture-size", "compilation-config", "performance-mode", "speculative-config"}
 
 
 @dataclass(frozen=True)
@@ -45,16 +32,6 @@ class GraphChoice:
     def options(self) -> dict[str, list[int]]:
         """What the engine has to be told."""
         return {OPTION: list(self.sizes)} if self.sizes else {}
-
-
-def chosen_sizes(max_num_seqs: int, max_num_batched_tokens: int) -> tuple[int, ...]:
-    """Sizes for all steps of decoding: 1, 2, 4, 8, 16, 24, 32 for 32 requests, and always the fullest step itself."""
-    largest = min(max_num_seqs, max_num_batched_tokens)
-    sizes, size = [], 1
-    while size < largest:
-        sizes.append(size)
-        size += next(step for start, step in reversed(STEPS) if size >= start)
-    return (*sizes, largest)
 
 
 def worst_padding(sizes: tuple[int, ...], largest: int) -> float:
@@ -104,12 +81,3 @@ def graph_choices(
 def beyond(sizes: tuple[int, ...], arguments: EngineArguments) -> str:
     largest = max(sizes)
     return f"of more than {largest} tokens" if largest < arguments.max_num_seqs else "none"
-
-
-def recommended(config: RigConfig) -> tuple[int, ...] | None:
-    """The sizes to tell the engine of ``config``; ``None`` where it captures nothing, or is told otherwise."""
-    arguments = engine_arguments(config)
-    told = {name.replace("_", "-") for name in config.engine.options}
-    if config.engine.device != "cuda" or arguments.enforce_eager or arguments.optimization_level == 0 or told & TOLD:
-        return None
-    return chosen_sizes(arguments.max_num_seqs, arguments.max_num_batched_tokens)

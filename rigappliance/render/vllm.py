@@ -16,6 +16,7 @@ from typing import Any, Literal
 from rigappliance.config import RigConfig
 from rigappliance.errors import ConfigError
 from rigappliance.loader import provide
+from rigappliance.plan.capture import OPTION, recommended
 from rigappliance.render.options import arguments, check_variable, find_option, long_name, table
 
 MODULE = "vllm.entrypoints.openai.api_server"
@@ -165,6 +166,13 @@ FIXED_ENVIRONMENT: dict[str, str] = {
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
 }
+DEVICE_ENVIRONMENT: dict[str, dict[str, str]] = {
+    "cuda": {},
+    # On a CPU the engine (0.32.0) cannot load the model that it compiled and saved whole, since its platform compiles
+    # by plain Inductor (compilation/decorators.py, finalize_loading): each start would compile it once more beside the
+    # attempt. Without, Inductor's own caches serve: a second start compiles for 3 s instead of 8.
+    "cpu": {"VLLM_USE_AOT_COMPILE": "0"},
+}
 # Variables that a typed key sets, and those that would override one behind its back.
 COVERED_VARIABLES: dict[str, str] = {
     variable: key
@@ -184,7 +192,7 @@ def render(config: RigConfig) -> EngineCommand:
     """
     argv = program(config)
     environment = {variable: absolute(config.state_dir / "cache" / name) for name, variable in CACHES.items()}
-    environment |= FIXED_ENVIRONMENT
+    environment |= FIXED_ENVIRONMENT | DEVICE_ENVIRONMENT[config.engine.device]
     secrets: dict[str, Path] = {}
     for key, outcome in OUTCOMES.items():
         value = declared_value(config, key)
@@ -199,6 +207,8 @@ def render(config: RigConfig) -> EngineCommand:
             environment |= dict.fromkeys(outcome.name.split(), converted)
         elif outcome.how == "secret":
             secrets[outcome.name] = Path(absolute(value))
+    if sizes := recommended(config):
+        argv += arguments(table().options[OPTION], list(sizes), "engine.max_num_seqs")
     argv += option_arguments(config)
     environment |= checked_environment(config)
     environment |= loader_environment(config)

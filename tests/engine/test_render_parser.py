@@ -12,6 +12,7 @@ import pytest
 
 from rigappliance.config import OptionValue, RigConfig
 from rigappliance.configfile import load_config
+from rigappliance.plan.capture import recommended
 from rigappliance.render.options import Option, long_name, table
 from rigappliance.render.vllm import render
 from tests.configs import configurations, drawable_options
@@ -73,6 +74,8 @@ def declared(config: RigConfig) -> dict[str, Any]:
         "disable_access_log_for_endpoints": None if config.server.log_probes else "/health,/metrics,/ping",
         "api_key": None,
     }
+    if sizes := recommended(config):
+        values["cudagraph_capture_sizes"] = list(sizes)
     if engine.entrypoint == "serve":
         values["model_tag"] = values["model"]
     return values

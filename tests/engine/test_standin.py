@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rigappliance.render.vllm import CACHES, DEVICE_ENVIRONMENT
 from tests.engine.launching import EngineHome
 from tests.transcript import METRICS, RECORDING, Recorder, differences, metric_names, real_engine
 
@@ -18,7 +19,8 @@ pytestmark = pytest.mark.engine
 def recorder(home: EngineHome, tmp_path: Path) -> Recorder:
     recorder = real_engine(home.python, tmp_path)
     # Shared with the other tests' engines, so that it compiles nothing again.
-    recorder.environment = {**recorder.environment, "VLLM_CACHE_ROOT": str(home.state_dir / "cache/vllm")}
+    caches = {variable: str(home.state_dir / "cache" / name) for name, variable in CACHES.items()}
+    recorder.environment = {**recorder.environment, **DEVICE_ENVIRONMENT["cpu"], **caches}
     return recorder
 
 

@@ -9,9 +9,10 @@ import pytest
 from rigappliance.config import RigConfig
 from rigappliance.configfile import load_config
 from rigappliance.plan.activations import graphs_bytes
-from rigappliance.plan.arguments import EngineArguments
+from rigappliance.plan.arguments import EngineArguments, engine_arguments
+from rigappliance.plan.capture import chosen_sizes, recommended
 from rigappliance.plan.coefficients import shipped
-from rigappliance.plan.graphs import chosen_sizes, graph_choices, recommended, worst_padding
+from rigappliance.plan.graphs import graph_choices, worst_padding
 from rigappliance.plan.times_load import CAPTURE_LAYERS
 
 RIG = EngineArguments(tensor_parallel=8, max_num_seqs=32)
@@ -86,7 +87,15 @@ def test_a_rig_that_says_nothing_gets_those_for_its_requests() -> None:
         {"options": {"cudagraph_capture_sizes": [1, 64]}},
         {"options": {"compilation-config": {"cudagraph_mode": "PIECEWISE"}}},
         {"options": {"speculative-config": {"num_speculative_tokens": 3}}},
+        {"options": {"spec_tokens": 3}},
     ],
 )
 def test_what_was_told_or_is_off_is_left_alone(engine: dict[str, Any]) -> None:
     assert recommended(declared(**engine)) is None
+
+
+def test_the_plan_counts_what_the_engine_is_told() -> None:
+    assert engine_arguments(declared()).capture_sizes == (1, 2, 4, 8, 16, 24, 32)
+    assert engine_arguments(declared(max_num_batched_tokens=16)).capture_sizes == (1, 2, 4, 8, 16)
+    assert engine_arguments(declared(options={"cudagraph_capture_sizes": [1, 64]})).capture_sizes == (1, 64)
+    assert engine_arguments(declared(device="cpu")).capture_sizes is None

@@ -13,8 +13,9 @@ from rigappliance.render.vllm import COVERED_OPTIONS, COVERED_VARIABLES, render
 
 def rendered(options: dict[str, Any]) -> tuple[str, ...]:
     """What engine.options adds to the command line."""
-    base = render(RigConfig.model_validate({})).argv
-    return render(RigConfig.model_validate({"engine": {"options": options}})).argv[len(base) :]
+    # Without graphs, so that what is chosen for them does not change with what is told about them.
+    base = render(RigConfig.model_validate({"engine": {"enforce_eager": True}})).argv
+    return render(RigConfig.model_validate({"engine": {"enforce_eager": True, "options": options}})).argv[len(base) :]
 
 
 def refusal(options: dict[str, Any]) -> ConfigError:

@@ -10,7 +10,16 @@ from rigappliance.configfile import load_config
 from rigappliance.errors import ConfigError
 from rigappliance.loader import provide
 from rigappliance.render.options import table
-from rigappliance.render.vllm import CACHES, ENTRY, FIXED_ENVIRONMENT, OUTCOMES, SECTIONS, EngineCommand, render
+from rigappliance.render.vllm import (
+    CACHES,
+    DEVICE_ENVIRONMENT,
+    ENTRY,
+    FIXED_ENVIRONMENT,
+    OUTCOMES,
+    SECTIONS,
+    EngineCommand,
+    render,
+)
 from tests.configs import configurations
 
 
@@ -37,7 +46,7 @@ def test_every_dropped_key_says_why() -> None:
 def test_every_option_and_variable_is_one_that_the_engine_knows() -> None:
     assert {outcome.name for outcome in OUTCOMES.values() if outcome.how == "option"} <= table().options.keys()
     variables = {name for o in OUTCOMES.values() if o.how in ("variable", "secret") for name in o.name.split()}
-    variables |= set(CACHES.values()) | FIXED_ENVIRONMENT.keys()
+    variables |= set(CACHES.values()) | FIXED_ENVIRONMENT.keys() | set().union(*DEVICE_ENVIRONMENT.values())
     assert {name for name in variables if name.startswith("VLLM_")} <= table().environment
 
 
@@ -58,6 +67,24 @@ def test_rig_profile() -> None:
     assert after(argv, "--load-format") == "sequential"
     for absent in ("--trust-remote-code", "--swap-space", "--enforce-eager", "--kv-cache-memory-bytes", "--device"):
         assert absent not in argv
+
+
+def test_graphs_are_captured_for_the_requests_that_may_come() -> None:
+    argv = command(engine={"max_num_seqs": 12}).argv
+    place = argv.index("--cudagraph-capture-sizes")
+    assert argv[place + 1 : place + 6] == ("1", "2", "4", "8", "12")
+    told = command(engine={"options": {"cudagraph-capture-sizes": [1, 64]}}).argv
+    assert told.count("--cudagraph-capture-sizes") == 1
+    assert after(told, "--cudagraph-capture-sizes") == "1"
+    for silent in ({"device": "cpu"}, {"enforce_eager": True}):
+        assert "--cudagraph-capture-sizes" not in command(engine=silent).argv
+
+
+def test_only_a_cpu_does_without_the_saved_model() -> None:
+    name = "VLLM_USE_AOT_COMPILE"
+    assert command(engine={"device": "cpu"}).environment[name] == "0"
+    assert name not in command(engine={"device": "cuda"}).environment
+    assert command(engine={"device": "cpu", "environment": {name: "1"}}).environment[name] == "1"
 
 
 def test_demo_profile_runs_the_module_on_the_cpu_with_absolute_paths() -> None:
