@@ -25,9 +25,11 @@ def prepare(state_dir: Path, identity: Identity) -> list[str]:
 
     To be called before each start, by the holder of the state directory's lock.  Costs a look at every file, and
     reading up to 1 GiB of them, of which the engine reads its share next anyway.  What was made for other setups stays:
-    the engine finds its own.  Raises ``PreflightError`` where damaged content cannot be moved out of the way.
+    the engine finds its own.  Raises ``PreflightError`` where there is no place for caches, and where damaged content
+    cannot be moved out of the way.
     """
     store = Store(state_dir)
+    store.make()
     lines: list[str] = []
     manifest = known(store, lines)
     if manifest:

@@ -124,8 +124,8 @@ def numbers(tree: Any) -> dict[str, float]:
 def read_manifest(directory: Path) -> Manifest | None:
     """That of a cache; ``None`` where it has none. Raises ``NoManifestError`` for one that makes no sense."""
     try:
-        with (directory / NAME).open("rb") as file:
-            content = file.read(LIMIT_BYTES + 1)
+        with open(directory / NAME, "rb", opener=at_once) as file:
+            content = file.read(LIMIT_BYTES + 1) or b""
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -133,6 +133,11 @@ def read_manifest(directory: Path) -> Manifest | None:
     if len(content) > LIMIT_BYTES:
         raise NoManifestError("is larger than any manifest")
     return manifest_from(content)
+
+
+def at_once(path: str, flags: int) -> int:
+    """A pipe in a file's place would block."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:

@@ -8,6 +8,7 @@ cache/taken/         of an import that is under way
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable
 from contextlib import suppress
@@ -25,6 +26,22 @@ class Store:
         self.active = state_dir / "cache"
         self.aside = self.active / "aside"
         self.taken = self.active / "taken"
+
+    def make(self) -> None:
+        """The directory itself; a link to one elsewhere is the operator's. Raises ``PreflightError``."""
+        why = ""
+        try:
+            self.active.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            why = "is no directory"
+        except OSError as error:
+            why = f"cannot be made: {error.strerror}"
+        if not why and not os.access(self.active, os.R_OK | os.W_OK | os.X_OK):
+            why = "cannot be written"
+        if why:
+            raise PreflightError(
+                f"{self.active} {why}", "a directory for what the engine compiles", "remove it, or put it right"
+            )
 
     def parts(self) -> list[Path]:
         """Of the active cache, those that hold anything."""

@@ -136,6 +136,34 @@ def test_beyond_the_limit_a_files_time_stands_for_its_digest(state: Path) -> Non
     assert [each.file for each in tree.verify(state / "cache", kept, digest_limit_bytes=0).damages] == [MODEL]
 
 
+def test_a_pipe_in_the_place_of_the_manifest_is_not_waited_for(state: Path) -> None:
+    pipe(state / "cache/manifest.json")
+    (line,) = prepare(state, identity())
+    assert "its manifest is not a whole manifest" in line
+    assert found(state) == {}
+    assert not (state / "cache/manifest.json").exists()
+
+
+def test_a_cache_that_is_no_directory_refuses_the_start(tmp_path: Path) -> None:
+    """The engine would fail at it, after loading the weights."""
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(PreflightError, match="cache is no directory"):
+        prepare(tmp_path, identity())
+    (tmp_path / "cache").unlink()
+    (tmp_path / "cache").symlink_to(tmp_path / "unplugged")
+    with pytest.raises(PreflightError, match="cache is no directory"):
+        prepare(tmp_path, identity())
+    (tmp_path / "unplugged").mkdir()
+    assert prepare(tmp_path, identity()) == []
+
+
+def test_a_cache_that_cannot_be_written_refuses_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a stand-in for the kernel, since root may write whatever has a mode."""
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+    with pytest.raises(PreflightError, match="cache cannot be written"):
+        prepare(tmp_path, identity())
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 1}', '{"schema": 9}', "null", "\0"])
 def test_a_manifest_that_makes_no_sense_vouches_for_nothing(text: str, state: Path) -> None:
     (state / "cache/manifest.json").write_text(text)
