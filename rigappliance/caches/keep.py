@@ -14,8 +14,9 @@ from rigappliance.caches.tree import Damage, record_files, verify
 from rigappliance.preflight.finding import counted
 from rigappliance.units import format_size
 
-# The engine's profiled size of the KV cache. Its own key of that (0.32.0, v1/worker/startup_plan.py) lacks the share of
-# the card's memory: after a start that failed for too large a share, a lower one would get the same size.
+# The engine's profiled size of the KV cache, where VLLM_ENABLE_STARTUP_PLAN has it kept. Its own key of that (0.32.0,
+# v1/worker/startup_plan.py) lacks the share of the card's memory, among others: after a start that failed for too large
+# a share, a lower one would get the same size.
 PLANS = "vllm/startup_plan"
 SHARE = "gpu_memory_utilization"
 
@@ -36,9 +37,9 @@ def prepare(state_dir: Path, identity: Identity) -> list[str]:
         manifest = checked(store, manifest, lines)
     if manifest:
         lines += news(manifest, identity)
-        if manifest.identity.settings.get(SHARE) != identity.settings.get(SHARE) and (store.active / PLANS).exists():
+        if manifest.identity != identity and (store.active / PLANS).exists():
             remove(store.active / PLANS)
-            lines.append("the profiled size of the KV cache was for another gpu_memory_utilization; profiled anew")
+            lines.append("caches: the profiled size of the KV cache is of other options; profiled anew")
     return lines
 
 

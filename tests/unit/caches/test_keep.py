@@ -245,14 +245,15 @@ def test_what_a_start_read_is_its_own_from_then_on(state: Path) -> None:
     assert owners(state) == dict.fromkeys(CONTENT, first) | {KERNEL: second, "vllm/16/model": second}
 
 
-def test_the_profiled_kv_cache_goes_with_its_share_of_memory_and_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("changed", [{"share": "0.85"}, {"share": "0.9", "seqs": "16"}])
+def test_the_profiled_kv_cache_goes_with_its_options_and_nothing_else(changed: dict[str, str], tmp_path: Path) -> None:
     """The engine's own key of it lacks the share: a plan of 0.90 would be taken for 0.85, and end out of memory."""
     plan = "vllm/startup_plan/startup_plan_0123.json"
     fill(tmp_path, {**CONTENT, plan: b"{}"})
     seal(tmp_path, identity(share="0.9"), DURATIONS)
     prepare(tmp_path, identity(share="0.9"))
     assert plan in found(tmp_path)
-    assert any("gpu_memory_utilization" in line for line in prepare(tmp_path, identity(share="0.85")))
+    assert any("profiled anew" in line for line in prepare(tmp_path, identity(**changed)))
     assert found(tmp_path) == CONTENT
 
 
