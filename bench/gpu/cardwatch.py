@@ -7,10 +7,14 @@ import time
 from typing import Any
 
 LOOK_S = 0.05
+STEP_BYTES = 32 << 20
 
 
 class CardWatch:
-    """``with CardWatch() as watch: …``; then ``before_bytes``, ``peak_bytes`` and ``last_bytes`` of card 0."""
+    """``with CardWatch() as watch: …``; then ``before_bytes``, ``peak_bytes`` and ``last_bytes`` of card 0.
+
+    ``series`` has a point (seconds, bytes) for each change of ``STEP_BYTES`` or more, and ``mark`` begins a new peak.
+    """
 
     def __init__(self) -> None:
         import pynvml
@@ -19,6 +23,9 @@ class CardWatch:
         self.nvml: Any = pynvml
         self.handle = pynvml.nvmlDeviceGetHandleByIndex(0)
         self.before_bytes = self.peak_bytes = self.last_bytes = self.used()
+        self.began = time.monotonic()
+        self.series = [(0.0, self.before_bytes)]
+        self.peak_since_mark_bytes = 0
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self.watch, daemon=True)
 
@@ -27,9 +34,15 @@ class CardWatch:
 
     def watch(self) -> None:
         while not self.ended.is_set():
-            self.last_bytes = self.used()
-            self.peak_bytes = max(self.peak_bytes, self.last_bytes)
+            now = self.last_bytes = self.used()
+            self.peak_bytes = max(self.peak_bytes, now)
+            self.peak_since_mark_bytes = max(self.peak_since_mark_bytes, now)
+            if abs(now - self.series[-1][1]) >= STEP_BYTES:
+                self.series.append((round(time.monotonic() - self.began, 2), now))
             time.sleep(LOOK_S)
+
+    def mark(self) -> None:
+        self.peak_since_mark_bytes = self.used()
 
     def __enter__(self) -> CardWatch:
         self.thread.start()

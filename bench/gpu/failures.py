@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,29 +35,24 @@ def kill_part(title: str) -> Any:
     return kill
 
 
-def failures(work: Path, python: Path, logs: Path) -> list[dict[str, Any]]:
+def failures(work: Path, python: Path, logs: Path) -> Iterator[dict[str, Any]]:
     """Each with the cause that a person would name."""
-    found = []
-
-    def one(expected: str, name: str, number: int, engine: dict[str, Any] | None = None, **more: Any) -> None:
-        case = Case(name, INT8, layers(8), {**BASE, "gpu_memory_utilization": 0.6, **(engine or {})}, fits=False)
-        told = run(case, work, python, logs, number, **more)
-        told["expected_cause"] = expected
-        found.append(told)
-
-    tools = without_compiler(work)
-    one(
-        "jit-no-compiler", "no compiler", 50, state=work / "bare-state",
-        environment={"PATH": str(tools), "CC": "", "CXX": "", "VLLM_CACHE_ROOT": str(work / "bare-state" / "cache")},
+    tools, bare = without_compiler(work), work / "bare-state"
+    yield run(
+        case("no compiler", "jit-no-compiler"), work, python, logs, 50, state=bare,
+        environment={"PATH": str(tools), "CC": "", "CXX": "", "VLLM_CACHE_ROOT": str(bare / "cache")},
     )  # fmt: skip
-    one("part-killed", "a worker is killed while it serves", 51, during=kill_part("VLLM::Worker"))
-    one("core-dead", "the core is killed while it serves", 52, during=kill_part("VLLM::EngineCore"))
     with subprocess.Popen([str(python), "-c", HOLDER], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
-        one("card-memory-taken", "another process holds 60 GiB of the card", 53)
-        holder.kill()
-    return found
+        try:
+            yield run(case("another process holds 60 GiB of the card", "card-memory-taken"), work, python, logs, 53)
+        finally:
+            holder.kill()
+
+
+def case(name: str, cause: str) -> Case:
+    return Case(name, INT8, layers(8), {**BASE, "gpu_memory_utilization": 0.6}, fits=False, cause=cause)
 
 
 def without_compiler(work: Path) -> Path:

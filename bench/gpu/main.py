@@ -2,13 +2,15 @@
 
 Stages: facts (the machine, its checks), fitting and refused (the plan against starts), failures (real ones, named),
 loaders (a checkpoint with bytes in it, read the stock way and ours), bench (the operator's figures). Each stage writes
-OUT/STAGE.json as soon as it has something, and the engine's logs go into OUT/logs.tar.xz.
+OUT/STAGE.json and all logs of engines so far, OUT/logs.tar.xz, as soon as it has something.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
 import sys
 import tarfile
 import time
@@ -17,12 +19,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.gpu.cases import BASE, FITTING, INT8, REFUSED, Case, layers
+from bench.gpu.cases import FITTED, FITTING, INT8, REFUSED, Case, layers
 from bench.gpu.checkpoints import filled, shape_with
-from bench.gpu.failures import failures
-from bench.gpu.running import parsed, run, verb, write_config
+from bench.gpu.failures import failures, kill_part
+from bench.gpu.running import ENVIRONMENT, parsed, run, verb, write_config
 
-FIRST_REFUSED = 30
+FIRST_FITTED, FIRST_REFUSED = 20, 30
+STAGES = ("facts", "fitting", "fitted", "refused", "failures", "loaders", "bench")
 
 
 class Session:
@@ -40,6 +43,8 @@ class Session:
 
     def keep(self, stage: str, found: Any) -> None:
         (self.out / f"{stage}.json").write_text(json.dumps(found, indent=1, default=str) + "\n")
+        with tarfile.open(self.out / "logs.tar.xz", "w:xz") as archive:
+            archive.add(self.logs, "logs")
 
     def facts(self) -> Iterator[Any]:
         yield verb("facts", "--output", str(self.out / "machine.json"))
@@ -52,7 +57,11 @@ class Session:
     def cases(self, cases: tuple[Case, ...], first: int) -> Iterator[Any]:
         for number, case in enumerate(cases, start=first):
             if self.left() and (self.only is None or number in self.only):
-                yield run(case, self.work, self.python, self.logs, number)
+                during = kill_part(case.kills) if case.kills else None
+                yield run(case, self.work, self.python, self.logs, number, during=during)
+
+    def fitted(self) -> Iterator[Any]:
+        yield from self.cases(FITTED, FIRST_FITTED)
 
     def fitting(self) -> Iterator[Any]:
         yield from self.cases(FITTING, 0)
@@ -66,16 +75,13 @@ class Session:
     def loaders(self) -> Iterator[Any]:
         """In turn, three times each; the first pair reads what was just written, so all are warm."""
         checkpoint = self.work / "filled"
-        if not checkpoint.exists():
-            yield {"bytes": filled(shape_with(INT8, **layers(8), vocab_size=32768), checkpoint)}
-        for turn in range(3):
-            for load_format in ("auto", "sequential"):
-                if self.left():
-                    case = Case(f"{load_format}, turn {turn}", INT8, {}, {**BASE, "gpu_memory_utilization": 0.5})
-                    number = 70 + 2 * turn + (load_format != "auto")
-                    yield run(
-                        case, self.work, self.python, self.logs, number, checkpoint=checkpoint, load_format=load_format
-                    )
+        size = None if checkpoint.exists() else filled(shape_with(INT8, **layers(4), vocab_size=32768), checkpoint)
+        done = subprocess.run(
+            [str(self.python), "-m", "bench.gpu.loading", str(checkpoint)],
+            capture_output=True, text=True, timeout=300, env={**os.environ, **ENVIRONMENT}, check=False,
+        )  # fmt: skip
+        lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        yield {"case": "loaders", "bytes": size, "status": done.returncode, "loads": lines, "err": done.stderr[-6000:]}
 
     def bench(self) -> Iterator[Any]:
         checkpoint = self.work / "checkpoint0"
@@ -86,7 +92,7 @@ class Session:
 
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("stages", nargs="+", choices=["facts", "fitting", "refused", "failures", "loaders", "bench"])
+    arguments.add_argument("stages", nargs="+", choices=STAGES)
     arguments.add_argument("--python", type=Path, required=True, help="the engine's interpreter")
     arguments.add_argument("--work", type=Path, required=True)
     arguments.add_argument("--out", type=Path, required=True)
@@ -107,8 +113,6 @@ def main() -> int:
             found.append({"error": traceback.format_exc()})
             session.keep(stage, found)
             print(found[-1]["error"], flush=True)
-    with tarfile.open(session.out / "logs.tar.xz", "w:xz") as archive:
-        archive.add(session.logs, "logs")
     return 0
 
 
@@ -118,6 +122,7 @@ def say(stage: str, told: dict[str, Any]) -> None:
     print(
         stage, told.get("case", ""), "ready", told.get("ready_s"), "verdict", plan.get("verdict"), "tokens",
         plan.get("kv_tokens"), state.get("kv_tokens"), "exit", told.get("exit_status"), "cause", why.get("cause"),
+        "expected", told.get("expected_cause"),
         (told.get("ask") or {}).get("status"), flush=True,
     )  # fmt: skip
 

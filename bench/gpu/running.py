@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from typing import Any
 from bench.gpu.cardwatch import CardWatch
 from bench.gpu.cases import Case
 from bench.gpu.checkpoints import hollow, shape_with
+from bench.gpu.hostmemory import process_memory
 from rigappliance.launch.leftovers import shared_memory_names
 from rigappliance.launch.proctree import descendants
 from rigappliance.launch.treememory import tree_memory
 
 READY_LIMIT_S = 240.0
+PORT = 8011
 # The rig's cards take Marlin's kernels where Hopper has its own, and FlashInfer is not carried.
 ENVIRONMENT = {"VLLM_DISABLED_KERNELS": "MacheteLinearKernel", "VLLM_USE_FLASHINFER_SAMPLER": "0"}
 
@@ -41,7 +44,7 @@ def write_config(path: Path, checkpoint: Path, state: Path, python: Path, case: 
     lines = [
         f'state_dir = "{state}"', "[model]", f'path = "{checkpoint}"', 'name = "shape"',
         "[engine]", *(f"{key} = {toml(value)}" for key, value in keys.items()),
-        "[server]", "port = 8011",
+        "[server]", f"port = {PORT}",
         "[memory]", 'swap = "0B"',
         "[hardware]", "cards = 1", 'card_memory = "79GiB"', 'ram = "100GB"',
         "[launch]", 'probe_interval = "2s"', 'probe_timeout = "10s"', 'drain_timeout = "10s"',
@@ -69,7 +72,8 @@ def parsed(answer: dict[str, Any]) -> Any:
 
 def run(case: Case, work: Path, python: Path, logs: Path, number: int, **more: Any) -> dict[str, Any]:
     """``more``: ``environment`` of the start, ``checkpoint``, ``state``, ``checked``, keys of [engine]."""
-    checkpoint = more.pop("checkpoint", None) or work / f"checkpoint{number}"
+    own = number if case.like is None else number - number % 10 + case.like
+    checkpoint = more.pop("checkpoint", None) or work / f"checkpoint{own}"
     if not checkpoint.exists():
         hollow(shape_with(case.model, **case.shape), checkpoint)
     state = more.pop("state", None) or work / "state"
@@ -77,7 +81,10 @@ def run(case: Case, work: Path, python: Path, logs: Path, number: int, **more: A
     during = more.pop("during", None)
     more_checks = more.pop("checked", number == 0)
     config = write_config(work / f"case{number}.toml", checkpoint, state, python, case, **more)
-    told: dict[str, Any] = {"case": case.name, "expected_to_fit": case.fits}
+    told: dict[str, Any] = {
+        "case": case.name, "expected_to_fit": case.fits, "expected_cause": case.cause, "engine": case.engine,
+        "options": case.options,
+    }  # fmt: skip
     told["plan"] = parsed(verb("plan", "-c", str(config), "--json"))
     if more_checks:
         told["check"] = parsed(verb("check", "-c", str(config), "--json"))
@@ -89,7 +96,7 @@ def run(case: Case, work: Path, python: Path, logs: Path, number: int, **more: A
             stdout=err, stderr=err, env={**os.environ, **(environment or {})},
         )  # fmt: skip
         try:
-            told.update(watch(process, state, config, started, during))
+            told.update(watch(process, state, config, started, card, case, during))
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -99,7 +106,10 @@ def run(case: Case, work: Path, python: Path, logs: Path, number: int, **more: A
                 process.kill()
                 told["exit_status"] = "killed"
     told["seconds"] = round(time.monotonic() - started, 2)
-    told["card"] = {"before_bytes": card.before_bytes, "peak_bytes": card.peak_bytes, "after_bytes": card.used()}
+    told["card"] = {
+        "before_bytes": card.before_bytes, "peak_bytes": card.peak_bytes, "after_bytes": card.used(),
+        "serving_peak_bytes": card.peak_since_mark_bytes if told["ready_s"] else None, "series": card.series,
+    }  # fmt: skip
     told["left_segments"] = sorted(shared_memory_names() - before)
     told["state"] = read(state / "state.json")
     told["why"] = parsed(verb("why", "-c", str(config), "--json")) if told["exit_status"] else None
@@ -115,18 +125,46 @@ def read(path: Path) -> Any:
         return None
 
 
-def watch(process: subprocess.Popen[bytes], state: Path, config: Path, started: float, during: Any) -> dict[str, Any]:
-    """Until it is ready or has ended; then one answer, and the memory of each process."""
+def watch(
+    process: subprocess.Popen[bytes],
+    state: Path,
+    config: Path,
+    started: float,
+    card: CardWatch,
+    case: Case,
+    during: Any,
+) -> dict[str, Any]:
+    """Until it is ready or has ended; then answers, one to a prompt that fills a step, and each process's memory."""
     while time.monotonic() - started < READY_LIMIT_S:
         if process.poll() is not None:
             return {"ready_s": None}
         found = read(state / "state.json") or {}
         if found.get("supervisor_pid") == process.pid and found.get("ready"):
             ready = round(time.monotonic() - started, 2)
-            processes = [vars(each) for each in tree_memory(found["engine_pid"])]
+            card.mark()
+            processes = [{**vars(each), **process_memory(each.pid)} for each in tree_memory(found["engine_pid"])]
             answer = verb("ask", "-c", str(config), "--max-tokens", "16", "Who are you?")
+            full = full_step(case)
             wait = verb("wait", "-c", str(config))
             extra = during(config, found, descendants(process.pid)) if during else None
-            return {"ready_s": ready, "processes": processes, "ask": answer, "wait": wait, "during": extra}
+            return {
+                "ready_s": ready, "processes": processes, "ask": answer, "full_step": full, "wait": wait,
+                "during": extra,
+            }  # fmt: skip
         time.sleep(0.2)
     return {"ready_s": None, "late": True}
+
+
+def full_step(case: Case) -> dict[str, Any]:
+    """A completion whose prompt is as long as a step may be, or as a request may be where that is less."""
+    tokens = min(case.engine.get("max_num_batched_tokens", 2048), case.engine["max_model_len"] - 16)
+    body = json.dumps({"model": "shape", "prompt": [7] * tokens, "max_tokens": 2}).encode()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{PORT}/v1/completions", body, {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            usage = json.loads(answer.read()).get("usage")
+            return {"status": answer.status, "prompt_tokens": (usage or {}).get("prompt_tokens")}
+    except (OSError, ValueError) as error:
+        return {"status": getattr(error, "code", None), "error": str(error)}
