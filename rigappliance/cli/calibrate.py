@@ -60,6 +60,8 @@ def command(config: Path | None, profile: str | None, dry_run: bool, as_json: bo
 
 def measure(declared: RigConfig) -> list[Coefficient]:
     """Raises ``NotRunningError`` where no engine serves with this state directory."""
+    from dataclasses import replace
+
     from rigappliance.errors import NotRunningError
     from rigappliance.facts.gpu import read_gpu_facts
     from rigappliance.launch.state import StateDirectory
@@ -85,9 +87,10 @@ def measure(declared: RigConfig) -> list[Coefficient]:
     if not cuda:
         return found
     cards = [card for card in read_gpu_facts().cards if card.problem is None]
-    sizes = [card.memory_total_bytes or 0 for card in cards]
-    arguments = engine_arguments(declared)
-    plan = plan_memory(read_shape(declared.model.path), arguments, sizes, numbers).fullest
+    # As they are when nothing runs on them: what they hold now is the engine's.
+    idle = [replace(card, memory_used_bytes=None) for card in cards]
+    arguments = engine_arguments(declared, idle[0] if idle else None)
+    plan = plan_memory(read_shape(declared.model.path), arguments, idle, numbers).fullest
     with directory.log_file.open(encoding="utf-8", errors="replace") as log:
         found += calibrate.from_log(calibrate.read_log(log), plan, numbers, graph_count(arguments))
     found += calibrate.from_cards([card.memory_used_bytes or 0 for card in cards], plan, numbers)

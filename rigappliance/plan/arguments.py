@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from rigappliance.config import RigConfig
+from rigappliance.facts.gpu import CardFacts
 from rigappliance.plan.capture import OPTION, recommended
 
-# vLLM 0.32.0, config/scheduler.py and engine/arg_utils.py: what `vllm serve` takes on cards below 70 GiB.
+# vLLM 0.32.0, engine/arg_utils.py, get_batch_defaults: what `vllm serve` takes on small cards, and the least memory of
+# larger ones. An A100 counts as small.
 BATCHED_TOKENS = 2048
+LARGER_CARDS = ((160 << 30, 16384), (70 << 30, 8192))
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,11 @@ class EngineArguments:
         return self.tensor_parallel * self.pipeline_parallel
 
 
-def engine_arguments(config: RigConfig) -> EngineArguments:
-    """Those of a declaration; ``engine.options`` may hold the rest under the engine's own names."""
+def engine_arguments(config: RigConfig, card: CardFacts | None = None) -> EngineArguments:
+    """Those of a declaration; ``engine.options`` may hold the rest under the engine's own names.
+
+    ``card`` is the first of the cards, by which the engine chooses its step where none is declared.
+    """
     engine = config.engine
     options = {name.replace("_", "-"): value for name, value in engine.options.items()}
     return EngineArguments(
@@ -46,7 +52,7 @@ def engine_arguments(config: RigConfig) -> EngineArguments:
         gpu_memory_utilization=engine.gpu_memory_utilization,
         max_model_len=engine.max_model_len,
         max_num_seqs=engine.max_num_seqs,
-        max_num_batched_tokens=engine.max_num_batched_tokens or max(BATCHED_TOKENS, engine.max_num_seqs),
+        max_num_batched_tokens=engine.max_num_batched_tokens or max(step_tokens(config, card), engine.max_num_seqs),
         dtype=engine.dtype,
         kv_cache_dtype=engine.kv_cache_dtype,
         kv_cache_memory_bytes=engine.kv_cache_memory,
@@ -55,6 +61,17 @@ def engine_arguments(config: RigConfig) -> EngineArguments:
         optimization_level=2 if engine.optimization_level is None else engine.optimization_level,
         capture_sizes=listed(options[OPTION]) if OPTION in options else recommended(config),
     )
+
+
+def step_tokens(config: RigConfig, card: CardFacts | None) -> int:
+    """Tokens of a step where none are declared."""
+    if config.engine.device == "cpu":
+        return BATCHED_TOKENS * config.engine.tensor_parallel * config.engine.pipeline_parallel
+    if card is None or card.memory_total_bytes is None:
+        return BATCHED_TOKENS
+    memory, name = card.memory_total_bytes, (card.name or "").lower()
+    found = [tokens for least, tokens in LARGER_CARDS if memory >= least and not (tokens == 8192 and "a100" in name)]
+    return found[0] if found else BATCHED_TOKENS
 
 
 def listed(sizes: Any) -> tuple[int, ...] | None:

@@ -112,7 +112,9 @@ def make_plan(
 
     Raises ``ConfigError`` and ``PreflightError`` where a fact is missing without which nothing can be said.
     """
-    arguments = engine_arguments(config)
+    cards = machine.gpu.cards or declared_cards(config)
+    usable = tuple(card for card in cards if card.problem is None)
+    arguments = engine_arguments(config, usable[0] if usable else None)
     host = plan_host(host_needs(config, shape, machine, arguments, largest_shard_bytes), numbers)
     notes = list(host.notes)
     if config.engine.device == "cpu":
@@ -122,10 +124,8 @@ def make_plan(
             config.model.name, arguments, shape.tensor_bytes, described(machine, ()), None, host, tokens, verdict,
             reasons, tuple(notes),
         )  # fmt: skip
-    cards = machine.gpu.cards or declared_cards(config)
     if not machine.gpu.cards:
         notes.append(f"no card was asked ({machine.gpu.reason or 'none in the facts'}): planned with hardware.cards")
-    usable = tuple(card for card in cards if card.problem is None)
     partition = config.engine.environment.get("VLLM_PP_LAYER_PARTITION")
     question = CardQuestion(shape, usable, numbers, config.hardware.card_margin, partition)
     fit = question.fit(arguments)

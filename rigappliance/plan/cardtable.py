@@ -30,6 +30,7 @@ class Card:
     fp16_flops: float
     int8_ops: float | None
     capability: tuple[int, int]
+    multiprocessors: int
     pcie_generation: int
     pcie_width: int
     note: str
@@ -95,6 +96,7 @@ def read_card(entry: dict[str, Any]) -> Card:
         fp16_flops=entry["fp16_tflops"] * 1e12,
         int8_ops=entry["int8_tops"] * 1e12 if "int8_tops" in entry else None,
         capability=(int(major), int(minor)),
+        multiprocessors=entry["multiprocessors"],
         pcie_generation=entry["pcie_generation"],
         pcie_width=entry["pcie_width"],
         note=entry.get("note", ""),

@@ -32,7 +32,7 @@ def check_plan(config: RigConfig, gpu: GpuFacts) -> list[Finding]:
         numbers = numbers_for(config.state_dir)
         partition = config.engine.environment.get("VLLM_PP_LAYER_PARTITION")
         question = CardQuestion(shape, cards, numbers, config.hardware.card_margin, partition)
-        arguments = engine_arguments(config)
+        arguments = engine_arguments(config, cards[0] if cards else None)
         fit = question.fit(arguments)
         if fit.verdict is Verdict.FITS:
             tokens = fit.memory.kv_tokens if fit.memory else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rigappliance.config import RigConfig
+from rigappliance.facts.gpu import CardFacts
 from rigappliance.plan.arguments import EngineArguments, engine_arguments
 from rigappliance.plan.kvcache import block_tokens
 
@@ -21,6 +22,27 @@ def test_the_seeds_declaration() -> None:
 def test_a_step_has_room_for_every_request() -> None:
     assert declared(max_num_seqs=4096).max_num_batched_tokens == 4096
     assert declared(max_num_batched_tokens=512).max_num_batched_tokens == 512
+
+
+@pytest.mark.parametrize(
+    ("name", "memory_mib", "tokens"),
+    [
+        ("NVIDIA GeForce RTX 3060", 12288, 2048),
+        # As an engine logged it: `Chunked prefill is enabled with max_num_batched_tokens=8192`.
+        ("NVIDIA H100 80GB HBM3", 81559, 8192),
+        ("NVIDIA A100-SXM4-80GB", 81920, 2048),
+        ("NVIDIA B200", 183359, 16384),
+        (None, 81559, 8192),
+        ("NVIDIA H100 80GB HBM3", None, 2048),
+    ],
+)
+def test_the_engine_takes_longer_steps_on_larger_cards(name: str | None, memory_mib: int | None, tokens: int) -> None:
+    card = CardFacts(0, name=name, memory_total_bytes=memory_mib and memory_mib << 20)
+    assert engine_arguments(RigConfig(), card).max_num_batched_tokens == tokens
+
+
+def test_a_cpu_takes_a_step_for_each_rank() -> None:
+    assert declared(device="cpu", tensor_parallel=2).max_num_batched_tokens == 4096
 
 
 @pytest.mark.parametrize("options", [{"block-size": 32}, {"block_size": "32"}])
