@@ -10,7 +10,7 @@ from pathlib import Path
 from rigappliance.caches.identity import Difference, Identity
 from rigappliance.caches.manifest import NAME, Manifest, NoManifestError, Setup, read_manifest, write_manifest
 from rigappliance.caches.store import Store, remove
-from rigappliance.caches.tree import Damage, record_files, verify
+from rigappliance.caches.tree import PARTS, Damage, record_files, unit_of, verify
 from rigappliance.preflight.finding import counted
 from rigappliance.units import format_size
 
@@ -86,21 +86,23 @@ def known(store: Store, lines: list[str]) -> Manifest | None:
 
 
 def checked(store: Store, manifest: Manifest, lines: list[str]) -> Manifest | None:
-    """What is left of the active cache when damaged parts and unknown files are gone; ``None`` where nothing is."""
+    """What is left of the active cache when damaged units and unknown files are gone; ``None`` where nothing is."""
     verdict = verify(store.active, manifest)
-    damaged = {damage.part for damage in verdict.damages}
+    # A part that is a link is not followed: the link itself goes.
+    links = {name for name in PARTS if (store.active / name).is_symlink()}
+    damaged = {damage.part if damage.part in links else damage.unit for damage in verdict.damages}
     if verdict.damages:
         paths = [path for name in sorted(damaged) if (path := store.active / name).is_symlink() or path.exists()]
         why = in_words(verdict.damages)
         lines.append(store.set_aside(paths, why) if paths else f"cache {', '.join(sorted(damaged))}: {why}; made anew")
-    stray = [name for name in verdict.stray if name.partition("/")[0] not in damaged]
+    stray = [name for name in verdict.stray if not within(name, damaged)]
     for name in stray:
         remove(store.active / name)
     if stray:
         lines.append(f"removed {counted(len(stray), 'file')} that a start without a proper end left in the caches")
     if not damaged:
         return manifest
-    rest = {name: record for name, record in manifest.files.items() if name.partition("/")[0] not in damaged}
+    rest = {name: record for name, record in manifest.files.items() if not within(name, damaged)}
     left = replace(manifest, files=rest, filled_s={}, last_s={})
     try:
         write_manifest(store.active, left)
@@ -108,6 +110,10 @@ def checked(store: Store, manifest: Manifest, lines: list[str]) -> Manifest | No
         # A disk without room: the next look finds the same, and says it again.
         lines.append("the caches' manifest cannot be written")
     return left
+
+
+def within(name: str, units: set[str]) -> bool:
+    return unit_of(name) in units or name.partition("/")[0] in units
 
 
 def in_words(damages: tuple[Damage, ...]) -> str:

@@ -66,10 +66,10 @@ class Store:
         Raises ``PreflightError`` where it cannot be moved: it must not be used.
         """
         paths = list(paths)
-        names = ", ".join(path.name for path in paths)
+        names = ", ".join(str(path.relative_to(self.active)) for path in paths)
         remove(self.aside)
         for path in paths:
-            move(path, self.aside / path.name, why)
+            move(path, self.aside / path.relative_to(self.active), why)
         return f"cache {names}: {why}; moved to {self.aside}, and made anew by this start"
 
     def clear(self) -> None:

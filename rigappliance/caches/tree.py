@@ -38,6 +38,10 @@ class Damage:
     def part(self) -> str:
         return self.file.partition("/")[0]
 
+    @property
+    def unit(self) -> str:
+        return unit_of(self.file)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -49,6 +53,19 @@ class Verdict:
     seconds: float
 
 
+def unit_of(name: str) -> str:
+    """The least around a file that the engine can do without as a whole.
+
+    That is a directory of a part: one of Triton's kernels or of Inductor's shelves, or all of vLLM's compiled models.
+    Within it one file may name another, whose absence would end the start.
+    """
+    return "/".join(name.split("/")[:2]) if name.count("/") > 1 else name.partition("/")[0]
+
+
+def parent(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
 def files_of(directory: Path) -> Iterator[tuple[str, os.stat_result]]:
     """Every file below the parts of ``directory`` by its name from there, and every link, which none of them should be.
 
@@ -58,10 +75,10 @@ def files_of(directory: Path) -> Iterator[tuple[str, os.stat_result]]:
         if (directory / part).is_symlink():
             yield f"{part}/", (directory / part).lstat()
             continue
-        for parent, directories, names in os.walk(directory / part):
-            links = [name for name in directories if (Path(parent) / name).is_symlink()]
+        for place, directories, names in os.walk(directory / part):
+            links = [name for name in directories if (Path(place) / name).is_symlink()]
             for name in [*names, *links]:
-                path = Path(parent) / name
+                path = Path(place) / name
                 if not name.endswith(LOCK):
                     with suppress(FileNotFoundError):
                         yield str(path.relative_to(directory)), path.lstat()
@@ -99,13 +116,14 @@ def record_files(
     """All whole files, in the order of their names; digests of ``known`` that still have size and time are taken over.
 
     What is new is of ``setup``, and what was read since ``since_ns`` is from now on.  A file that changes meanwhile is
-    left out, and one that was written after ``until_ns``.  Raises ``OSError`` where one cannot be read.
+    left out, and those of a directory in which something was written after ``until_ns``.  Raises ``OSError`` where one
+    cannot be read.
     """
     found = {}
-    for name, status in sorted(files_of(directory)):
-        if not stat.S_ISREG(status.st_mode) or name.endswith(TEMPORARY):
-            continue
-        if until_ns is not None and status.st_mtime_ns > until_ns:
+    present = sorted(files_of(directory))
+    late = {parent(name) for name, status in present if until_ns is not None and status.st_mtime_ns > until_ns}
+    for name, status in present:
+        if not stat.S_ISREG(status.st_mode) or name.endswith(TEMPORARY) or parent(name) in late:
             continue
         old = known.get(name)
         if old and (old.size_bytes, old.mtime_ns) == (status.st_size, status.st_mtime_ns):

@@ -83,12 +83,29 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_damaged_part_is_named_and_moved_aside_and_the_others_stay(name: str, state: Path) -> None:
+def test_what_is_damaged_is_named_and_moved_aside_and_the_rest_stays(name: str, state: Path) -> None:
     damage, what = DAMAGES[name]
     damage(state / "cache" / KERNEL)
     (line,) = prepare(state, identity())
-    assert KERNEL in line and what in line
+    assert KERNEL in line and what in line and "cache triton/AB:" in line
     assert found(state) == {name: data for name, data in CONTENT.items() if not name.startswith("triton/")}
+    assert (state / "cache/aside/triton/AB").is_dir()
+    assert prepare(state, identity()) == []
+
+
+def test_with_a_damaged_file_goes_what_may_name_it(state: Path) -> None:
+    """Triton's description of a kernel without the kernel would end the start; other kernels stay."""
+    fill(state, {"triton/AB/kernel.json": b"{}", "triton/CD/kernel.cubin": b"other", "triton/lonely": b"?"})
+    seal(state, identity(), DURATIONS)
+    flip(state / "cache" / KERNEL)
+    prepare(state, identity())
+    there = found(state)
+    assert "triton/AB/kernel.json" not in there
+    assert there.keys() >= {"triton/CD/kernel.cubin", "triton/lonely", MODEL}
+    (state / "cache/triton/lonely").unlink()
+    prepare(state, identity())
+    assert not any(name.startswith("triton/") for name in found(state))
+    assert MODEL in found(state)
     assert prepare(state, identity()) == []
 
 
@@ -120,7 +137,7 @@ def test_damage_that_cannot_be_moved_refuses_the_start(state: Path, monkeypatch:
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(Path, "rename", rename)
-    with pytest.raises(PreflightError, match=r"cannot be moved to .*cache/aside: Permission denied"):
+    with pytest.raises(PreflightError, match=r"cannot be moved to .*cache/aside/vllm: Permission denied"):
         prepare(state, identity())
 
 
@@ -281,9 +298,11 @@ def test_a_start_that_failed_after_compiling_keeps_that_but_not_what_was_written
     fill(tmp_path)
     for name in CONTENT:
         os.utime(tmp_path / "cache" / name, (1e9, 1e9))
-    fill(tmp_path, {"triton/EF/half": b"h"})
+    # Its description was whole before.
+    fill(tmp_path, {"triton/EF/half": b"h", "triton/EF/half.json": b"{}"})
+    os.utime(tmp_path / "cache/triton/EF/half.json", (1e9, 1e9))
     keeper.ended(ready=False, in_order=False, compiled=True)
-    assert any("1 file" in line for line in prepare(tmp_path, identity()))
+    assert any("2 files" in line for line in prepare(tmp_path, identity()))
     assert found(tmp_path) == CONTENT
 
 
