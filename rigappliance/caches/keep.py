@@ -64,8 +64,10 @@ def seal(
     same = old if old and old.identity == identity else None
     files = record_files(store.active, old.files if old else {}, identity.setup, since_ns, until_ns)
     durations = dict(durations_s) or (dict(same.last_s) if same else {})
-    filled = (dict(same.filled_s) if same and same.files else {}) or durations
-    setups = {**(old.setups if old else {}), identity.setup: Setup(identity.key, identity.name, time.time())}
+    setups = dict(old.setups) if old else {}
+    earlier = setups.get(identity.setup)
+    filled = (dict(earlier.first_s) if earlier else {}) or durations
+    setups[identity.setup] = Setup(identity.key, identity.name, time.time(), filled)
     manifest = Manifest(identity, time.time(), files, setups, filled, durations)
     write_manifest(store.active, manifest)
     return manifest

@@ -30,11 +30,13 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Setup:
-    """Whom a file belongs to. ``used`` is when a start of it was last ready, in seconds since the epoch."""
+    """Whom a file belongs to. ``used`` is when a start of it was last ready, in seconds since the epoch; ``first_s``
+    are the seconds by phase of its first start."""
 
     key: str
     name: str
     used: float
+    first_s: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,8 @@ def check_record(record: FileRecord) -> None:
 
 
 def setup_from(tree: Any) -> Setup:
-    return Setup(**texts({name: tree[name] for name in ("key", "name")}), used=float(tree["used"]))
+    told = texts({name: tree[name] for name in ("key", "name")})
+    return Setup(**told, used=float(tree["used"]), first_s=numbers(tree["first_s"]))
 
 
 def texts(tree: Any) -> dict[str, str]:

@@ -31,10 +31,13 @@ def prune(state_dir: Path, limit_bytes: int = LIMIT_BYTES, unused_s: float = UNU
     if not access_times_are_kept(store.active):
         # Nobody knows what one setup shares with another, that is used.
         unused_s = float("inf")
-    lines, gone = chosen(manifest, limit_bytes, time.time() - unused_s)
+    now = time.time()
+    lines, gone = chosen(manifest, limit_bytes, now - unused_s)
     files = {name: record for name, record in manifest.files.items() if record.setup not in gone}
     owners = {record.setup for record in files.values()} | {manifest.identity.setup}
-    setups = {key: setup for key, setup in manifest.setups.items() if key in owners}
+    # One whose files another has used since is still known: its next start compiles nothing.
+    known = {key for key, setup in manifest.setups.items() if key not in gone and setup.used >= now - UNUSED_S}
+    setups = {key: setup for key, setup in manifest.setups.items() if key in owners | known}
     if setups == manifest.setups:
         return []
     # First the names, then the files: what is left in between is nobody's, and the next start removes it.

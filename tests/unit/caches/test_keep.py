@@ -240,6 +240,8 @@ def test_times_of_other_options_are_not_compared(state: Path) -> None:
     assert seal(state, identity(), {"compile": 1.0}).filled_s == DURATIONS
     other = seal(state, identity(seqs="16"), {"compile": 30.0})
     assert (other.filled_s, other.last_s) == ({"compile": 30.0}, {"compile": 30.0})
+    back = seal(state, identity(), {"compile": 2.0})
+    assert (back.filled_s, back.last_s) == (DURATIONS, {"compile": 2.0})
 
 
 def owners(state: Path) -> dict[str, str]:

@@ -76,6 +76,21 @@ def test_beyond_the_limit_the_oldest_go_and_the_last_start_keeps_its_own(state: 
     assert prune(state, limit_bytes=0) == []
 
 
+def test_a_setup_whose_files_another_used_since_is_known_for_a_month(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the next start of it would be said to compile."""
+    seal(state, identity(seqs="32"), DURATIONS)
+    assert {record.setup for record in kept(state).files.values()} == {identity(seqs="32").setup}
+    prune(state)
+    assert prepare(state, identity(seqs="8")) == []
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 31 * DAY_S)
+    prune(state)
+    assert kept(state).setups.keys() == {identity(seqs="32").setup}
+    assert len(found(state)) == 3
+
+
 def test_a_disk_that_is_full_loses_nothing_and_says_so(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def write(directory: Path, manifest: Manifest) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
