@@ -31,6 +31,7 @@ MARKERS = (
     ("profiling", "Initial profiling/warmup run took"),
     ("profiling", "Profiling CUDA graph memory"),
     ("profiling", "Estimated CUDA graph memory"),
+    ("profiling", "Capturing CUDA graphs"),
     ("KV cache", "Available KV cache memory"),
     ("KV cache", "for KV cache on node"),
     ("KV cache", " KV cache size: "),
