@@ -1,4 +1,4 @@
-"""Memory beside the weights: the profile run's peak, what the sampler keeps and takes, and the captured graphs.
+"""Memory beside the weights: the profile run's peak, and what the sampler keeps and takes.
 
 Sources: v1/worker/gpu/model_runner.py (profile_run), the model classes' forward functions, v1/worker/gpu/sample.
 """
@@ -6,6 +6,7 @@ Sources: v1/worker/gpu/model_runner.py (profile_run), the model classes' forward
 from __future__ import annotations
 
 from rigappliance.plan.arguments import EngineArguments
+from rigappliance.plan.chip import Chip
 from rigappliance.plan.coefficients import Coefficients
 from rigappliance.plan.sharding.parts import VOCABULARY_PADDING, padded
 from rigappliance.plan.sharding.ranks import engine_dtype_bytes
@@ -16,6 +17,8 @@ from rigappliance.plan.tensors import CheckpointShape
 SAMPLER_BYTES = 3 * 4
 # vllm/config/vllm.py, _set_cudagraph_sizes, below the data centre's Blackwell.
 LARGEST_GRAPH = 512
+# The least that the allocator takes from the card: c10/cuda/CUDACachingAllocator, kSmallBuffer.
+SEGMENT_BYTES = 2 << 20
 
 
 def activation_bytes(shape: CheckpointShape, arguments: EngineArguments, *, last_stage: bool) -> int:
@@ -30,10 +33,18 @@ def activation_bytes(shape: CheckpointShape, arguments: EngineArguments, *, last
     return max(step, tokens * shape.hidden_size * dtype_bytes + logits_bytes(shape, arguments))
 
 
+def compiled(arguments: EngineArguments) -> bool:
+    return not arguments.enforce_eager and arguments.optimization_level > 0
+
+
 def step_width(shape: CheckpointShape, arguments: EngineArguments) -> int:
     """Values a token at the widest place of a layer; the residual is alive everywhere."""
     ranks, hidden = arguments.tensor_parallel, shape.hidden_size
     inner = intermediate(shape) // ranks
+    if not compiled(arguments):
+        # Python's frames hold on to what compiled code drops: the last layer's output, the residual, what goes into
+        # the MLP, its three inner tensors, what comes out, and the sum of that over ranks.
+        return 4 * hidden + 3 * inner + (hidden if ranks > 1 else 0)
     heads = shape.heads * shape.head_dim // ranks
     keys = 2 * max(1, shape.kv_heads // ranks) * shape.head_dim
     into_mlp, inside_mlp, out_of_mlp = hidden + 2 * inner, 3 * inner, inner + hidden
@@ -64,6 +75,21 @@ def logits_bytes(shape: CheckpointShape, arguments: EngineArguments) -> int:
     return rows(arguments) * values * engine_dtype_bytes(arguments.dtype)
 
 
+def measured_kernels_bytes(shape: CheckpointShape, arguments: EngineArguments, embedding_bytes: int) -> int:
+    """What a first start takes while its kernels are measured; a later one loads them and takes nothing.
+
+    Inductor tries whether kernels are faster as one (config/compilation.py: benchmark_combo_kernel) on random tensors
+    of their arguments' sizes, and of the kernel that reads the embedding that is a copy of this rank's part, beside the
+    step's hidden states before and after (torch, _inductor/scheduler.py, speedup_by_combo_kernel).  It happens within
+    the profile run, so its peak is taken from the KV cache.
+    """
+    if not compiled(arguments) or not arguments.measures_kernels or not embedding_bytes:
+        return 0
+    return embedding_bytes + 2 * arguments.max_num_batched_tokens * shape.hidden_size * engine_dtype_bytes(
+        arguments.dtype
+    )
+
+
 def sampling_bytes(shape: CheckpointShape, arguments: EngineArguments) -> int:
     """The most that sampling takes beyond the logits, when every request asks for it. Nobody budgets it."""
     return rows(arguments) * shape.vocab_size * SAMPLER_BYTES
@@ -91,13 +117,43 @@ def capture_sizes(arguments: EngineArguments) -> tuple[int, ...]:
 
 def graph_count(arguments: EngineArguments) -> int:
     """Graphs that level 2 and above capture: one a size in pieces, and a whole one for sizes that decoding can have."""
-    if arguments.enforce_eager or arguments.optimization_level == 0:
+    return len(pieced(arguments)) + len(whole(arguments))
+
+
+def pieced(arguments: EngineArguments) -> tuple[int, ...]:
+    """Sizes that are captured in pieces, one for each layer's attention and one between any two."""
+    return capture_sizes(arguments) if compiled(arguments) else ()
+
+
+def whole(arguments: EngineArguments) -> tuple[int, ...]:
+    """Sizes that are captured in one piece."""
+    if arguments.optimization_level < 2:
+        return ()
+    return tuple(size for size in pieced(arguments) if size <= arguments.max_num_seqs)
+
+
+def graphs_bytes(
+    arguments: EngineArguments, coefficients: Coefficients, layers: int, chip: Chip | None = None, marlin: bool = False
+) -> int:
+    """What the engine sets aside for graphs, as it estimates them: it captures those in pieces and two whole ones, and
+    takes each further whole one for as large as the second (v1/worker/gpu/cudagraph_utils, profile_cudagraph_memory).
+
+    A graph has a segment of the allocator to itself, and the buffer that Marlin sums in; each piece of it is kept by
+    the driver; all of them share cuBLAS's workspace, and what NCCL has there. ``layers`` are those of the rank.
+    """
+    pieces, wholes = pieced(arguments), whole(arguments)
+    if not pieces:
         return 0
-    sizes = capture_sizes(arguments)
-    whole = sum(size <= arguments.max_num_seqs for size in sizes) if arguments.optimization_level >= 2 else 0
-    return len(sizes) + whole
+    chip = chip or Chip()
 
+    def sums(tokens: int) -> int:
+        return chip.marlin_sum_bytes(tokens) if marlin else 0
 
-def graphs_bytes(arguments: EngineArguments, coefficients: Coefficients) -> int:
-    count = graph_count(arguments)
-    return coefficients.size_bytes("vram.graphs") + count * coefficients.size_bytes("vram.graph") if count else 0
+    in_pieces = sum(
+        max(SEGMENT_BYTES, sums(size)) + (layers + 1) * coefficients.size_bytes("vram.graph_piece") for size in pieces
+    )
+    each = max(coefficients.size_bytes("vram.whole_graph"), padded(sums(LARGEST_GRAPH), SEGMENT_BYTES))
+    shared = 0 if marlin else chip.workspace_bytes
+    if arguments.ranks > 1:
+        shared += coefficients.size_bytes("vram.graphs")
+    return shared + in_pieces + len(wholes) * each

@@ -53,7 +53,8 @@ def from_log(seen: Seen, card: CardPlan, numbers: Coefficients, graphs: int) -> 
     """The numbers that a log tells; ``card`` is the plan of the same start, ``graphs`` how many it captured."""
     pool = seen.sizes_bytes.get("graphs", seen.sizes_bytes.get("graphs-estimated"))
     if pool is not None and graphs:
-        yield measured("vram.graphs", max(0, pool - graphs * numbers.size_bytes("vram.graph")), f"{graphs} graphs")
+        derived = card.budget.bytes_of("graphs") - numbers.size_bytes("vram.graphs")
+        yield measured("vram.graphs", max(0, pool - derived), f"{graphs} graphs, less what is derived of them")
     cache = seen.sizes_bytes.get("kv-cache")
     if cache is None:
         return

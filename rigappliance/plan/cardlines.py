@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
 
 from rigappliance.errors import PreflightError
 from rigappliance.facts.gpu import CardFacts
 from rigappliance.plan.activations import (
-    activation_bytes,
     graph_count,
     graphs_bytes,
-    request_state_bytes,
     rows,
-    sampling_bytes,
 )
 from rigappliance.plan.arguments import EngineArguments
+from rigappliance.plan.chip import Chip, chip_of
 from rigappliance.plan.coefficients import Coefficients, shipped
 from rigappliance.plan.ledger import Line
+from rigappliance.plan.profiled import Profile
 from rigappliance.plan.sharding.marlin import locks_bytes
 from rigappliance.plan.sharding.methods import MARKERS
 from rigappliance.plan.sharding.ranks import RankWeights
-from rigappliance.plan.tensors import CheckpointShape, UnknownShapeError
+from rigappliance.plan.sharding.stages import stage_layers
+from rigappliance.plan.tensors import CheckpointShape
 from rigappliance.units import format_size
 
-# Multiprocessors of the largest card; Marlin's locks are too small for the number to matter.
-MULTIPROCESSORS = 192
 # A card on which less is used is idle: nobody else's memory is this small.
 IDLE_BYTES = 1 << 30
 # Lines that the engine does not measure before it gives the rest to the cache, and the coefficients they rest on.
 # Logs of different machines differ by a factor of two in each (their sources in coefficients.toml).
-UNBUDGETED = {"cuda-context": "vram.cuda_context", "nccl": "vram.nccl", "graphs": "vram.graph"}
+UNBUDGETED = {"cuda-context": "vram.cuda_context", "nccl": "vram.nccl", "graphs": "vram.graphs"}
 # What is left of such a doubt once the number comes from this rig.
 CALIBRATED = 0.1
 
@@ -46,6 +44,7 @@ class RankMemory:
     index: int
     card: CardFacts | int
     numbers: Coefficients
+    partition: str | None = None
 
     @property
     def total_bytes(self) -> int:
@@ -84,7 +83,7 @@ class RankMemory:
         note = "kept by the driver" if self.used_bytes is None else "in use on this card now"
         return (
             Line("driver", max(self.used_bytes or 0, self.kept_bytes), "measured", note),
-            Line("cuda-context", self.numbers.size_bytes("vram.cuda_context"), "measured"),
+            Line("cuda-context", self.chip.context_bytes(self.numbers), "measured"),
             Line(
                 "nccl", self.nccl_bytes, "measured", f"{self.arguments.ranks} ranks" if self.nccl_bytes else "one rank"
             ),
@@ -94,45 +93,51 @@ class RankMemory:
     def last_stage(self) -> bool:
         return self.weights.stage == self.arguments.pipeline_parallel - 1
 
+    @cached_property
+    def chip(self) -> Chip:
+        return chip_of(self.card)
+
+    @property
+    def marlin(self) -> bool:
+        quantisation = self.shape.quantisation
+        return bool(quantisation and quantisation.method in MARKERS)
+
     @property
     def marlin_bytes(self) -> int:
-        quantisation = self.shape.quantisation
-        return locks_bytes(MULTIPROCESSORS) if quantisation and quantisation.method in MARKERS else 0
+        return locks_bytes(self.chip.multiprocessors) if self.marlin else 0
 
     @cached_property
     def inside(self) -> tuple[Line, ...]:
         """What the engine counts against its budget, before the cache."""
-        created, graphs = self.weights.total_bytes, graph_count(self.arguments)
+        created, graphs, profile = self.weights.total_bytes, graph_count(self.arguments), self.profile
         kept = self.weights.after_loading_bytes
         note = self.weights.note or ("" if kept == created else f"{format_size(created, 2)} while they are loaded")
         return (
             Line("weights", kept, "derived", note),
             Line("marlin-workspace", self.marlin_bytes, "derived"),
             Line("non-torch", self.numbers.size_bytes("vram.non_torch"), "measured", "kernels and their workspaces"),
-            Line("request-state", self.request_state_bytes, "derived", f"of {self.arguments.max_num_seqs} requests"),
-            Line(
-                "activations",
-                self.activations_bytes,
-                "derived",
-                f"a step of {self.arguments.max_num_batched_tokens} tokens",
-            ),
+            Line("request-state", profile.request_state_bytes, "derived", f"of {self.arguments.max_num_seqs} requests"),
+            Line("activations", profile.peak_bytes, "derived", profile.note),
             Line("allocator-slack", self.weights.slack_bytes, "derived", "segments not full, holes of dropped tensors"),
-            Line("graphs", graphs_bytes(self.arguments, self.numbers), "measured", f"{graphs} captured"),
+            Line("graphs", self.graphs_bytes, "measured", f"{graphs} captured"),
         )
 
-    @property
-    def request_state_bytes(self) -> int:
-        try:
-            return request_state_bytes(self.shape, self.arguments) if self.last_stage else 0
-        except UnknownShapeError:
-            return 0
+    @cached_property
+    def profile(self) -> Profile:
+        return Profile(self.shape, self.arguments, self.weights, self.chip, self.last_stage, self.marlin)
 
     @property
-    def activations_bytes(self) -> int:
-        try:
-            return activation_bytes(self.shape, self.arguments, last_stage=self.last_stage)
-        except UnknownShapeError:
-            return 0
+    def graphs_bytes(self) -> int:
+        stages = stage_layers(self.shape.layers, self.arguments.pipeline_parallel, self.partition)
+        layers = len(stages[self.weights.stage])
+        return graphs_bytes(self.arguments, self.numbers, layers, self.chip, marlin=self.marlin)
+
+    @property
+    def held(self) -> tuple[Line, ...]:
+        """``inside`` as a serving card holds it: what a first start takes for a while, it does not."""
+        step = replace(self.profile, first=False)
+        line = Line("activations", step.peak_bytes, "derived", step.note)
+        return tuple(line if one.name == line.name else one for one in self.inside)
 
     @property
     def budget_bytes(self) -> int:
@@ -146,14 +151,13 @@ class RankMemory:
         return declared if declared is not None else self.budget_bytes - sum(line.size_bytes for line in self.inside)
 
     @property
-    def sampling(self) -> Line:
-        """The profile run samples without what requests may ask for; more than its peak comes on top of the budget."""
-        try:
-            beyond = sampling_bytes(self.shape, self.arguments) - self.activations_bytes if self.last_stage else 0
-        except UnknownShapeError:
-            beyond = 0
+    def after(self) -> tuple[Line, ...]:
+        """What comes on top of the budget: what the profile run leaves out of its peak."""
         note = f"logits of {rows(self.arguments)} requests, beyond the profiled peak"
-        return Line("sampling", max(0, beyond), "derived", note)
+        return (
+            Line("sampling", self.profile.sampling_bytes, "derived", note),
+            Line("cublas-workspace", self.profile.workspace_bytes, "derived", "for the logits"),
+        )
 
     @property
     def number(self) -> int:
@@ -185,7 +189,7 @@ class RankMemory:
             Line(name, round(lines[name].size_bytes * self.share_in_doubt(coefficient)), "measured")
             for name, coefficient in UNBUDGETED.items()
         ]
-        return (*found, Line("activations", self.activations_bytes, "derived", "fragmentation"))
+        return (*found, Line("activations", self.profile.step_bytes, "derived", "fragmentation"))
 
     def share_in_doubt(self, coefficient: str) -> float:
         return 1.0 if self.numbers[coefficient] == shipped()[coefficient] else CALIBRATED

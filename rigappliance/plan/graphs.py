@@ -68,7 +68,7 @@ def graph_choices(
             optimization_level=way.optimization_level,
             sizes=taken,
             graphs=graph_count(way),
-            card_bytes=graphs_bytes(way, numbers),
+            card_bytes=graphs_bytes(way, numbers, layers),
             # Measured for a size that is captured both ways; half of that for pieces or whole alone.
             seconds=graph_count(way) / 2 * each_s * ranks_in_turn,
             worst_padding=worst_padding(taken, arguments.max_num_seqs),

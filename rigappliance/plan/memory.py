@@ -116,7 +116,15 @@ def plan_memory(
             "lower engine.tensor_parallel or engine.pipeline_parallel",
         )
     ranks = [
-        RankMemory(shape, arguments, held[index // arguments.tensor_parallel], index, card, coefficients or shipped())
+        RankMemory(
+            shape,
+            arguments,
+            held[index // arguments.tensor_parallel],
+            index,
+            card,
+            coefficients or shipped(),
+            partition,
+        )
         for index, card in enumerate(cards[: arguments.ranks])
     ]
     room = [min(rank.available_bytes for rank in ranks if rank.weights.stage == stage) for stage in range(len(held))]
@@ -161,7 +169,7 @@ def card_plan(rank: RankMemory, cache_bytes: int, needed_bytes: int) -> CardPlan
     return CardPlan(
         card=rank.number,
         stage=rank.weights.stage,
-        ledger=Ledger(rank.owner, rank.total_bytes, (*rank.before, *rank.inside, line, rank.sampling)),
+        ledger=Ledger(rank.owner, rank.total_bytes, (*rank.before, *rank.held, line, *rank.after)),
         budget=Ledger(f"the engine's budget on {rank.owner}", capacity_bytes, (*rank.inside, line)),
         kv_available_bytes=rank.available_bytes,
         doubts=rank.doubts,

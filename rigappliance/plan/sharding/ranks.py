@@ -37,9 +37,10 @@ class RankWeights:
     def slack_bytes(self) -> int:
         """What the allocator takes beyond them.
 
-        Zero points that Marlin drops leave holes in segments that scales share: they do not go back to the card.
+        Zero points that Marlin drops leave no holes: it moves the scales that share their segments, and what is empty
+        then goes back to the card.
         """
-        return slack_bytes(self.parameters.values()) + max(0, self.total_bytes - self.after_loading_bytes)
+        return slack_bytes(self.parameters.values())
 
     def bytes_under(self, *prefixes: str) -> int:
         return sum(size for name, size in self.parameters.items() if name.startswith(prefixes))

@@ -16,7 +16,7 @@ def declared(**engine: object) -> EngineArguments:
 
 def test_the_seeds_declaration() -> None:
     sizes = (1, 2, 4, 8, 16, 24, 32)
-    assert declared() == EngineArguments(8, 1, 0.85, 4096, 32, 2048, capture_sizes=sizes)
+    assert declared() == EngineArguments(8, 1, 0.85, 4096, 32, 2048, capture_sizes=sizes, measures_kernels=False)
 
 
 def test_a_step_has_room_for_every_request() -> None:

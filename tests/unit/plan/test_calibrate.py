@@ -17,7 +17,7 @@ from rigappliance.plan.memory import plan_memory
 from rigappliance.plan.numbers import FILE, numbers_for
 
 MIB, GIB = 1 << 20, 1 << 30
-SEED = EngineArguments(8, 1, 0.89, 4096, 32, 2048)
+SEED = EngineArguments(8, 1, 0.89, 4096, 32, 2048, measures_kernels=False)
 CARDS = [12288 * MIB] * 8
 SHAPE = from_catalogue("Qwen/Qwen2.5-72B-Instruct-GPTQ-Int8")
 WORKER = "(Worker_TP{rank} pid=9) INFO 11-23 10:00:00 [gpu_worker.py:759] "

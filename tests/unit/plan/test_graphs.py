@@ -47,8 +47,9 @@ def test_what_each_choice_costs() -> None:
     default, chosen, pieces, none = graph_choices(RIG, layers=80, cores=2, numbers=numbers)
     assert default.sizes == (1, 2, 4, 8, 16, 24, 32, 40, 48, 56, 64)
     assert [way.graphs for way in (default, chosen, pieces, none)] == [11 + 7, 14, 7, 0]
-    assert default.card_bytes == graphs_bytes(RIG, numbers)
-    assert default.card_bytes - chosen.card_bytes == 4 * numbers.size_bytes("vram.graph")
+    assert default.card_bytes == graphs_bytes(RIG, numbers, layers=80)
+    # Four sizes in 81 pieces each, and a segment of the allocator.
+    assert default.card_bytes - chosen.card_bytes == 4 * (81 * numbers.size_bytes("vram.graph_piece") + (2 << 20))
     assert none.card_bytes == none.seconds == 0
     assert chosen.seconds == pytest.approx(default.seconds * 14 / 18)
     # Seven sizes both ways, eight ranks in turns on two cores.

@@ -12,7 +12,7 @@ from rigappliance.plan.coefficients import shipped
 from rigappliance.plan.fit import CardQuestion, Fit, Verdict
 from rigappliance.plan.solver import fits, limits, longest_context, ways
 
-SEED = EngineArguments(8, 1, 0.85, 4096, 32, 2048)
+SEED = EngineArguments(8, 1, 0.85, 4096, 32, 2048, measures_kernels=False)
 MIB = 1 << 20
 
 
