@@ -11,6 +11,7 @@ import pytest
 
 from bench.gpu.cases import FITTED, Case
 from bench.gpu.checkpoints import shape_with
+from bench.gpu.replan import CARD, arguments_of
 from rigappliance.config import RigConfig
 from rigappliance.facts.gpu import CardFacts
 from rigappliance.plan import combined
@@ -23,8 +24,6 @@ from rigappliance.render.vllm import render
 
 MIB = 1 << 20
 RESULTS = Path(__file__).resolve().parents[3] / "bench/results/gpu.json"
-# As NVML tells it, before anything runs on it.
-H100 = CardFacts(0, name="NVIDIA H100 80GB HBM3", memory_total_bytes=85520809984, memory_used_bytes=503316480)
 # `estimated` in the log's line `CUDA graph pool memory`.
 GRAPHS_MIB = {
     "72B shape, 8 layers, 0.85": 126, "72B shape, 8 layers, 0.50": 126, "72B shape, 70 layers, 0.92": 216,
@@ -33,14 +32,8 @@ GRAPHS_MIB = {
 }  # fmt: skip
 
 
-def arguments_of(case: Case) -> EngineArguments:
-    """What the engine was told; it captured the graphs of its own choice and measured its kernels."""
-    told = {name: value for name, value in case.engine.items() if name in EngineArguments.__dataclass_fields__}
-    return EngineArguments(**told)
-
-
 def planned(case: Case, **changes: Any) -> MemoryPlan:
-    return plan_memory(shape_with(case.model, **case.shape), replace(arguments_of(case), **changes), [H100])
+    return plan_memory(shape_with(case.model, **case.shape), replace(arguments_of(case), **changes), [CARD])
 
 
 def card_of(case: Case, **changes: Any) -> CardPlan:
@@ -76,7 +69,7 @@ def test_the_copy_is_that_of_the_rank_and_only_where_the_embedding_is() -> None:
 
     def cards(**layout: Any) -> list[int]:
         told = EngineArguments(gpu_memory_utilization=0.9, max_num_seqs=32, max_num_batched_tokens=512, **layout)
-        found = plan_memory(shape, told, [H100] * 8).cards
+        found = plan_memory(shape, told, [CARD] * 8).cards
         return [card.budget.bytes_of("activations") // MIB for card in found]
 
     assert cards(tensor_parallel=8) == [2376 // 8 + 16] * 8
@@ -112,11 +105,11 @@ def test_a_context_grows_with_the_threads_of_the_chip(name: str | None, context_
 
 def test_a_rigs_own_context_goes_before_the_chips() -> None:
     own = Coefficients({"vram.cuda_context": replace(shipped()["vram.cuda_context"], value=200.0 * MIB)})
-    assert chip_of(H100).context_bytes(own.before(shipped())) == 200 * MIB
+    assert chip_of(CARD).context_bytes(own.before(shipped())) == 200 * MIB
 
 
 def test_buffers_of_kernels_by_chip() -> None:
-    hopper, small = chip_of(H100), chip_of(CardFacts(0, name="NVIDIA GeForce RTX 3060"))
+    hopper, small = chip_of(CARD), chip_of(CardFacts(0, name="NVIDIA GeForce RTX 3060"))
     assert (hopper.workspace_bytes, small.workspace_bytes) == (32 * MIB, 8.125 * MIB)
     assert [hopper.marlin_sum_bytes(tokens) / MIB for tokens in (1, 16, 17, 64, 2048)] == [
         2.0625, 2.0625, 4.125, 8.25, 8.25,
