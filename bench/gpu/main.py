@@ -35,6 +35,7 @@ class Session:
         self.out: Path = chosen.out
         self.only: list[int] | None = chosen.only
         self.deadline: float = time.monotonic() + chosen.seconds
+        self.start = "shared"
         self.logs = self.work / "logs"
         self.logs.mkdir(parents=True, exist_ok=True)
 
@@ -57,8 +58,17 @@ class Session:
     def cases(self, cases: tuple[Case, ...], first: int) -> Iterator[Any]:
         for number, case in enumerate(cases, start=first):
             if self.left() and (self.only is None or number in self.only):
-                during = kill_part(case.kills) if case.kills else None
-                yield run(case, self.work, self.python, self.logs, number, during=during)
+                told = self.one(case, number)
+                yield told
+                if case.fits and not told["ready_s"] and self.start == "shared":
+                    # Say whether it is the shared import that fails here, and go on without it.
+                    self.start = "stock"
+                    yield self.one(case, number)
+
+    def one(self, case: Case, number: int) -> Any:
+        during = kill_part(case.kills) if case.kills else None
+        told = run(case, self.work, self.python, self.logs, number, during=during, start=self.start)
+        return {**told, "start": self.start}
 
     def fitted(self) -> Iterator[Any]:
         yield from self.cases(FITTED, FIRST_FITTED)
