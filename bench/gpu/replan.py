@@ -13,7 +13,7 @@ CARD = CardFacts(0, name="NVIDIA H100 80GB HBM3", memory_total_bytes=85520809984
 
 
 def arguments_of(case: Case) -> EngineArguments:
-    """What the engine was told then; it captured the graphs of its own choice, and measured the kernels it combined."""
+    """What the engine was told then; it captured graphs of its own choice, and tuned its kernels on random tensors."""
     return EngineArguments(
         **{key: value for key, value in case.engine.items() if key in EngineArguments.__match_args__}
     )

@@ -76,12 +76,11 @@ def logits_bytes(shape: CheckpointShape, arguments: EngineArguments) -> int:
 
 
 def measured_kernels_bytes(shape: CheckpointShape, arguments: EngineArguments, embedding_bytes: int) -> int:
-    """What a first start takes while its kernels are measured; a later one loads them and takes nothing.
+    """What a first start takes while its kernels are tuned (plan/tuning.py); a later one loads them and takes nothing.
 
-    Inductor tries whether kernels are faster as one (config/compilation.py: benchmark_combo_kernel) on random tensors
-    of their arguments' sizes, and of the kernel that reads the embedding that is a copy of this rank's part, beside the
-    step's hidden states before and after (torch, _inductor/scheduler.py, speedup_by_combo_kernel).  It happens within
-    the profile run, so its peak is taken from the KV cache.
+    Random tensors of their arguments' sizes: of the kernel that reads the embedding a copy of this rank's part of it,
+    beside the step's hidden states before and after.  It is within the profile run, so its peak is taken from the KV
+    cache.
     """
     if not compiled(arguments) or not arguments.measures_kernels or not embedding_bytes:
         return 0

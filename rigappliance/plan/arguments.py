@@ -8,7 +8,7 @@ from typing import Any
 from rigappliance.config import RigConfig
 from rigappliance.facts.gpu import CardFacts
 from rigappliance.plan.capture import OPTION, recommended
-from rigappliance.plan.combined import measures
+from rigappliance.plan.tuning import copies
 
 # vLLM 0.32.0, engine/arg_utils.py, get_batch_defaults: what `vllm serve` takes on small cards, and the least memory of
 # larger ones. An A100 counts as small.
@@ -34,7 +34,7 @@ class EngineArguments:
     enforce_eager: bool = False
     optimization_level: int = 2
     capture_sizes: tuple[int, ...] | None = None
-    # See plan/combined.py.
+    # See plan/tuning.py.
     measures_kernels: bool = True
 
     @property
@@ -63,7 +63,7 @@ def engine_arguments(config: RigConfig, card: CardFacts | None = None) -> Engine
         enforce_eager=engine.enforce_eager,
         optimization_level=2 if engine.optimization_level is None else engine.optimization_level,
         capture_sizes=listed(options[OPTION]) if OPTION in options else recommended(config),
-        measures_kernels=measures(config),
+        measures_kernels=copies(config),
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from rigappliance.config import RigConfig
 from rigappliance.errors import ConfigError
 from rigappliance.loader import provide
-from rigappliance.plan import combined
+from rigappliance.plan import tuning
 from rigappliance.plan.capture import OPTION, recommended
 from rigappliance.render.options import arguments, check_variable, find_option, long_name, table
 
@@ -210,8 +210,8 @@ def render(config: RigConfig) -> EngineCommand:
             secrets[outcome.name] = Path(absolute(value))
     if sizes := recommended(config):
         argv += arguments(table().options[OPTION], list(sizes), "engine.max_num_seqs")
-    if settings := combined.recommended(config):
-        argv += arguments(table().options[combined.OPTION], settings, "engine.optimization_level")
+    if settings := tuning.recommended(config):
+        argv += arguments(table().options[tuning.OPTION], settings, "engine.optimization_level")
     argv += option_arguments(config)
     environment |= checked_environment(config)
     environment |= loader_environment(config)

@@ -12,7 +12,7 @@ import pytest
 
 from rigappliance.config import OptionValue, RigConfig
 from rigappliance.configfile import load_config
-from rigappliance.plan import combined
+from rigappliance.plan import tuning
 from rigappliance.plan.capture import recommended
 from rigappliance.render.options import Option, long_name, table
 from rigappliance.render.vllm import render
@@ -77,7 +77,7 @@ def declared(config: RigConfig) -> dict[str, Any]:
     }
     if sizes := recommended(config):
         values["cudagraph_capture_sizes"] = list(sizes)
-    if settings := combined.recommended(config):
+    if settings := tuning.recommended(config):
         values["compilation_config"] = settings
     if engine.entrypoint == "serve":
         values["model_tag"] = values["model"]

@@ -14,7 +14,7 @@ from bench.gpu.checkpoints import shape_with
 from bench.gpu.replan import CARD, arguments_of
 from rigappliance.config import RigConfig
 from rigappliance.facts.gpu import CardFacts
-from rigappliance.plan import combined
+from rigappliance.plan import tuning
 from rigappliance.plan.activations import graphs_bytes
 from rigappliance.plan.arguments import EngineArguments, engine_arguments
 from rigappliance.plan.chip import Chip, chip_of
@@ -131,26 +131,22 @@ def test_graphs_of_several_ranks_take_more() -> None:
         ({}, False),
         ({"device": "cpu"}, True),
         ({"options": {"compilation-config": {"mode": 3}}}, True),
-        ({"options": {"compilation_config": {"inductor_compile_config": {"combo_kernels": False}}}}, False),
-        ({"options": {"compilation_config": {"inductor_compile_config": {"benchmark_combo_kernel": True}}}}, False),
-        (
-            {"options": {"compilation-config": {"inductor_compile_config": {
-                "combo_kernels": True, "benchmark_combo_kernel": True}}}},
-            True,
-        ),
+        ({"options": {"compilation_config": {"inductor_compile_config": {"combo_kernels": False}}}}, True),
+        ({"options": {"compilation_config": {"inductor_compile_config": {tuning.TUNE: True}}}}, True),
+        ({"options": {"compilation-config": {"inductor_compile_config": {tuning.TUNE: False}}}}, False),
         ({"options": {"compilation-config.mode": 3}}, True),
     ],
 )  # fmt: skip
 def test_whether_a_start_measures_its_kernels(engine: dict[str, Any], measures: bool) -> None:
     config = RigConfig.model_validate({"engine": engine})
     assert engine_arguments(config).measures_kernels is measures
-    told = combined.recommended(config)
+    told = tuning.recommended(config)
     assert (told is None) == bool(engine)
 
 
 def test_the_engine_is_told_what_the_plan_counts_on() -> None:
     argv = render(RigConfig()).argv
     told = json.loads(argv[argv.index("--compilation-config") + 1])
-    assert told == combined.recommended(RigConfig())
+    assert told == tuning.recommended(RigConfig())
     eager = render(RigConfig.model_validate({"engine": {"enforce_eager": True}})).argv
     assert "--compilation-config" not in eager
