@@ -20,8 +20,11 @@ if __name__ == "__main__":
     # Only for as long as this package is imported: nothing of the control plane may hide a module of the engine's.
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from rigappliance.enginestart import environment, imports, popen, sound, template, tune
-from rigappliance.enginestart.say import say
+# A process that is spawned after all runs the main file once more under this name (multiprocessing/spawn.py), without
+# the path from above, and needs nothing of it.
+if __name__ != "__mp_main__":
+    from rigappliance.enginestart import environment, imports, popen, sound, template, tune
+    from rigappliance.enginestart.say import say
 
 MODULE = "vllm.entrypoints.openai.api_server"
 # The function that each way of starting ends in.

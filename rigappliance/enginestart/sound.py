@@ -64,7 +64,7 @@ def after_fork(proc_self: Path = PROC_SELF) -> Iterator[str]:
     """
     names = [name for name in threads(proc_self) if not NVML_THREAD.fullmatch(name)]
     if len(names) > 1:
-        yield f"{len(names) - 1} threads of libraries outlive a fork"
+        yield f"{len(names) - 1} threads of libraries outlive a fork, names of all: {', '.join(sorted(names))}"
 
 
 def mapped(name: str, proc_self: Path = PROC_SELF) -> str | None:

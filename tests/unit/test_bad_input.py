@@ -28,6 +28,7 @@ import pytest
 import rigappliance.launch.start  # noqa: F401
 from rigappliance.cli import run
 from rigappliance.errors import EXIT_CODE_MEANINGS, ExitCode
+from rigappliance.render.vllm import ENTRY
 from tests.unit.place import ROOT, Place
 
 Arrange = Callable[[Place], object]
@@ -683,8 +684,8 @@ def test_the_sound_place_is_sound(place: Place, capfd: pytest.CaptureFixture[str
     assert err == ""
     assert run(["render", "-c", str(place.config), "--format", "json"]) == ExitCode.OK
     argv = json.loads(capfd.readouterr().out)["argv"]
-    assert argv[:5] == [f"{place.root}/engine/bin/python", "-m", "vllm.entrypoints.openai.api_server", "--model",
-                        f"{place.root}/model"]  # fmt: skip
+    assert argv[:6] == [f"{place.root}/engine/bin/python", str(ENTRY), "-m", "vllm.entrypoints.openai.api_server",
+                        "--model", f"{place.root}/model"]  # fmt: skip
 
 
 @pytest.mark.parametrize(
