@@ -18,16 +18,16 @@ def header_damaged(shard: str, detail: str) -> LoadError:
     return LoadError(f"{PREFIX} {shard}: the header is damaged: {detail}")
 
 
-def ends_early(shard: str, tensor: str, offset: int, count: int, size: int) -> LoadError:
-    """``count`` bytes from ``offset`` were wanted of a file that has ``size`` bytes now."""
+def ends_early(shard: str, part: str, offset: int, count: int, size: int) -> LoadError:
+    """``count`` bytes from ``offset`` were wanted, of a tensor or the header; the file has ``size`` bytes now."""
     return LoadError(
-        f"{PREFIX} {shard}: tensor {tensor}: the file ends at byte {size}, expected {count} bytes from byte {offset}"
+        f"{PREFIX} {shard}: {part}: the file ends at byte {size}, expected {count} bytes from byte {offset}"
     )
 
 
-def read_failed(shard: str, tensor: str, offset: int, count: int, error: OSError) -> LoadError:
+def read_failed(shard: str, part: str, offset: int, count: int, error: OSError) -> LoadError:
     reason = f"{os.strerror(error.errno)} (errno {error.errno})" if error.errno else str(error)
-    return LoadError(f"{PREFIX} {shard}: tensor {tensor}: reading {count} bytes from byte {offset} failed: {reason}")
+    return LoadError(f"{PREFIX} {shard}: {part}: reading {count} bytes from byte {offset} failed: {reason}")
 
 
 def not_opened(shard: str, error: OSError) -> LoadError:

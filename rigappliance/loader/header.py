@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from .errors import header_damaged, not_opened
+from .errors import ends_early, header_damaged, not_opened, read_failed
 
 LENGTH_BYTES = 8
+# As a part of the file, for whoever reads an error.
+HEADER = "the header"
 # The safetensors library refuses a longer one.
 HEADER_LIMIT_BYTES = 100_000_000
 ITEM_BYTES = {
@@ -95,7 +97,7 @@ def read_shard(path: Path, first: int = 0) -> Shard:
         status = os.fstat(descriptor)
         content = read_content(descriptor, path.name, status.st_size)
     except OSError as error:
-        raise header_damaged(path.name, error.strerror or str(error)) from error
+        raise read_failed(path.name, HEADER, 0, LENGTH_BYTES, error) from error
     finally:
         os.close(descriptor)
     start = LENGTH_BYTES + len(content)
@@ -110,7 +112,7 @@ def read_content(descriptor: int, shard: str, size_bytes: int) -> bytes:
     if not 0 < length <= HEADER_LIMIT_BYTES:
         raise header_damaged(shard, f"it says that it has {length} bytes")
     if LENGTH_BYTES + length > size_bytes:
-        raise header_damaged(shard, f"the file ends at byte {size_bytes}, inside the header of {length} bytes")
+        raise ends_early(shard, HEADER, LENGTH_BYTES, length, size_bytes)
     return read_exactly(descriptor, shard, length, LENGTH_BYTES)
 
 
@@ -119,7 +121,7 @@ def read_exactly(descriptor: int, shard: str, count: int, offset: int) -> bytes:
     while len(content) < count:
         piece = os.pread(descriptor, count - len(content), offset + len(content))
         if not piece:
-            raise header_damaged(shard, f"the file ends at byte {offset + len(content)}, inside the header")
+            raise ends_early(shard, HEADER, offset, count, offset + len(content))
         content += piece
     return content
 
@@ -156,5 +158,8 @@ def check_places(places: tuple[Place, ...], shard: str, start: int, size_bytes: 
             )
             raise header_damaged(shard, detail)
         position = place.end
+        if position > size_bytes:
+            # The header promises more: a download or a copy that broke off.
+            raise ends_early(shard, f"tensor {place.name}", place.begin, place.end - place.begin, size_bytes)
     if position != size_bytes:
         raise header_damaged(shard, f"the file has {size_bytes} bytes, expected {position}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from .errors import changed, ends_early, not_opened, read_failed
 from .header import Shard
@@ -34,16 +34,32 @@ class ShardFile:
             some = buffers[first : first + BUFFERS_A_CALL]
             offset = self._fill(some, offset, tensor)
 
+    def fill_each(self, memory: memoryview, size: int, places: Iterable[tuple[int, int]], tensor: str) -> None:
+        """Read ``size`` bytes for each place: from a byte of the file, to a byte of ``memory``."""
+        # A large tensor has tens of thousands of rows: nothing is called for one but the system.
+        preadv, descriptor, rest, at, to = os.preadv, self.descriptor, iter(places), 0, 0
+        while True:
+            try:
+                for at, to in rest:
+                    if preadv(descriptor, (memory[to : to + size],), at) != size:
+                        break
+                else:
+                    return
+            except OSError:
+                pass
+            # Once more: it reads what came short to its end, or can say why it does not come.
+            self.fill([memory[to : to + size]], at, tensor)
+
     def _fill(self, buffers: Sequence[memoryview], offset: int, tensor: str) -> int:
         wanted = sum(map(len, buffers))
         while wanted:
             try:
                 got = os.preadv(self.descriptor, buffers, offset)
             except OSError as error:
-                raise read_failed(self.shard.name, tensor, offset, wanted, error) from error
+                raise read_failed(self.shard.name, f"tensor {tensor}", offset, wanted, error) from error
             if got == 0:
                 size = os.fstat(self.descriptor).st_size
-                raise ends_early(self.shard.name, tensor, offset, wanted, size)
+                raise ends_early(self.shard.name, f"tensor {tensor}", offset, wanted, size)
             offset += got
             wanted -= got
             if wanted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,6 @@ def test_the_stream_is_the_files_one_after_the_other(tmp_path: Path) -> None:
         ({"a": entry(0, 4), "b": entry(5, 6)}, 6, "tensor b begins at byte"),
         ({"a": entry(0, 4), "b": entry(2, 6)}, 6, "tensor b begins at byte"),
         ({"a": entry(0, 4, "F32", [2])}, 4, "tensor a of F32 [2] cannot have 4 bytes"),
-        ({"a": entry(0, 4)}, 3, "bytes, expected"),
         ({"a": entry(0, 4)}, 5, "bytes, expected"),
     ],
 )
@@ -51,11 +51,50 @@ def test_a_damaged_header_is_named_with_its_shard(tmp_path: Path, entries: Any, 
     assert words in str(raised.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x04\x00", bytes(8), b"\xff" * 16, (100).to_bytes(8, "little") + b"{}"])
-def test_a_file_without_a_whole_header_is_damaged(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [bytes(8), b"\xff" * 16])
+def test_a_file_that_begins_with_no_header_is_damaged(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.safetensors").write_bytes(content)
     with pytest.raises(LoadError, match="header is damaged"):
         read_shard(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("content", "where"),
+    [
+        (b"", "the header: the file ends at byte 0, expected 8 bytes from byte 0"),
+        (b"\x04\x00", "the header: the file ends at byte 2, expected 8 bytes from byte 0"),
+        (
+            (100).to_bytes(8, "little") + b"{}",
+            "the header: the file ends at byte 10, expected 100 bytes from byte 8",
+        ),
+    ],
+)
+def test_a_file_cut_within_its_header_ends_early(tmp_path: Path, content: bytes, where: str) -> None:
+    (tmp_path / "x.safetensors").write_bytes(content)
+    with pytest.raises(LoadError, match=where):
+        read_shard(tmp_path / "x.safetensors")
+
+
+def test_a_cut_file_is_named_with_the_tensor_in_which_it_ends(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.safetensors", {"a": entry(0, 4), "b": entry(4, 12), "c": entry(12, 16)}, bytes(7))
+    size = path.stat().st_size
+    with pytest.raises(
+        LoadError, match=f"tensor b: the file ends at byte {size}, expected 8 bytes from byte {size - 3}"
+    ):
+        read_shard(path)
+
+
+def test_a_header_that_the_disk_does_not_give_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "x.safetensors", {"a": entry(0, 4)}, bytes(4))
+
+    def failing(descriptor: int, count: int, offset: int) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "pread", failing)
+    with pytest.raises(
+        LoadError, match=r"the header: reading 8 bytes from byte 0 failed: Input/output error \(errno 5"
+    ):
+        read_shard(path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
