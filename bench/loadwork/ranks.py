@@ -16,7 +16,9 @@ import json
 import multiprocessing
 import os
 import resource
+import shutil
 import sys
+import tempfile
 import threading
 import time
 import zlib
@@ -37,6 +39,7 @@ from tests.engine import meta_weights
 from tests.engine.meta_weights import Group, choose_marlin
 
 import torch  # type: ignore[import-not-found]  # isort: skip
+from tqdm import tqdm  # type: ignore[import-untyped]
 from vllm.config import ModelConfig, VllmConfig, set_current_vllm_config
 from vllm.config.load import LoadConfig
 from vllm.distributed import parallel_state
@@ -54,6 +57,7 @@ PREFETCH = weight_utils._prefetch_all_checkpoints
 class Rank:
     def __init__(self, checkpoint: str, rank: int, ranks: int) -> None:
         self.rank, self.ranks = rank, ranks
+        self.store: Any = None
         tensor, alone = Group(ranks, rank), Group(1, 0)
         parallel_state._TP = parallel_state._EP = parallel_state._WORLD = tensor
         parallel_state._PP = parallel_state._DCP = parallel_state._PCP = parallel_state._DP = alone
@@ -86,8 +90,7 @@ class Rank:
         with set_current_vllm_config(self.config):
             loader = get_model_loader(LoadConfig(use_tqdm_on_load=False, **options))
             if isinstance(loader, SequentialLoader):
-                # In an engine the process group's own store.
-                store = torch.distributed.FileStore(meeting, self.ranks)
+                store = torch.distributed.PrefixStore(meeting, self.store)
                 loader.meet = StoreMeeting(store, self.rank, self.ranks, loader.options.stall_s)
             loader.load_weights(self.model, self.model_config)
 
@@ -157,10 +160,23 @@ def read_ahead_of_all(directory: str, doors: list[str]) -> None:
                 pass
 
 
-def be_rank(checkpoint: str, rank: int, ranks: int, channel: Any) -> None:
+def common_store(place: str, rank: int, ranks: int) -> Any:
+    """As an engine's process group has it: rank 0 serves it by TCP."""
+    file = torch.distributed.FileStore(place, ranks)
+    if rank == 0:
+        store = torch.distributed.TCPStore("127.0.0.1", 0, None, True, wait_for_workers=False)
+        file.set("port", str(store.port))
+        return store
+    return torch.distributed.TCPStore("127.0.0.1", int(file.get("port")), None, False, wait_for_workers=False)
+
+
+def be_rank(checkpoint: str, rank: int, ranks: int, channel: Any, place: str) -> None:
     torch.set_num_threads(1)
     me = Rank(checkpoint, rank, ranks)
+    me.store = common_store(place, rank, ranks)
     me.blank()
+    # Its monitor would be one more thread that a load leaves behind, and which is waited for.
+    tqdm.monitor_interval = 0
     channel.send({"built": sum(len(buffer) for _, buffer in me.buffers())})
     while (order := channel.recv()) is not None:
         channel.send(me.obey(order, channel))
@@ -169,10 +185,13 @@ def be_rank(checkpoint: str, rank: int, ranks: int, channel: Any) -> None:
 def main(checkpoint: str, ranks: int) -> None:
     context = multiprocessing.get_context("fork")
     pipes, processes = [], []
+    place = tempfile.mkdtemp(prefix="rigbench-store-")
     gc.freeze()
     for rank in range(ranks):
         mine, theirs = context.Pipe()
-        process = context.Process(target=be_rank, args=(checkpoint, rank, ranks, theirs), daemon=True)
+        process = context.Process(
+            target=be_rank, args=(checkpoint, rank, ranks, theirs, f"{place}/meeting"), daemon=True
+        )
         process.start()
         theirs.close()
         pipes.append(mine)
@@ -184,10 +203,12 @@ def main(checkpoint: str, ranks: int) -> None:
         return [pipe.recv() for pipe in pipes]
 
     say({"built": [pipe.recv()["built"] for pipe in pipes]})
+    # All have opened it.
+    shutil.rmtree(place)
     for number, line in enumerate(sys.stdin):
         order = json.loads(line)
         # Where the ranks of this one load find each other.
-        order["meeting"] = f"{checkpoint}.meeting-{number}"
+        order["meeting"] = f"meeting-{number}"
         answers = ask(order)
         if order["do"] == "load":
             say({"ready": True})

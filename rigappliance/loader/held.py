@@ -13,6 +13,7 @@ from typing import Any
 
 import torch  # type: ignore[import-not-found]
 
+from .cached import all_cached
 from .header import Place, Shard
 from .pace import Pace
 from .shardfile import ShardFile
@@ -48,6 +49,12 @@ class Held:
     @property
     def end(self) -> int:
         return self.file.shard.first + self.place.end
+
+    def is_there(self, begin: int, size: int) -> bool:
+        """No disk is needed for these bytes of the file: they have been read, or the page cache has them anyway."""
+        if self.pace.board.reader >= self.file.shard.first + begin + size:
+            return True
+        return all_cached(self.file.descriptor, begin, size)
 
 
 class Holdings:

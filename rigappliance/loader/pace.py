@@ -11,7 +11,7 @@ from .memory import MIB
 
 logger = logging.getLogger("vllm.rigappliance.loader")
 
-FIRST_SLEEP_S, LONGEST_SLEEP_S = 0.002, 0.02
+FIRST_SLEEP_S, LONGEST_SLEEP_S = 0.0005, 0.02
 DEATH_CHECK_S = 2.0
 LARGEST_PIECE_BYTES, SMALLEST_PIECE_BYTES = 4 * MIB, MIB // 4
 # Building the model takes ranks of one machine different times: those that have not come yet are given longer.
@@ -87,10 +87,14 @@ class Pace:
             self.position = position
             self.board.put(self.rank, Word.POSITION, position)
 
-    def wait(self, begin: int, end: int) -> None:
-        """Until the bytes from ``begin`` to ``end`` have been read, or each reads for itself."""
+    def passing(self, begin: int) -> None:
+        """On the way through a tensor, whose bytes from ``begin`` on come next."""
         if begin - self.position > self.step:
             self.reached(begin)
+
+    def wait(self, begin: int, end: int) -> None:
+        """Until the bytes from ``begin`` to ``end`` have been read, or each reads for itself."""
+        self.passing(begin)
         board = self.board
         if board.reader >= end or board.is_open:
             return

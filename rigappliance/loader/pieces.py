@@ -5,7 +5,7 @@ Sizes, strides and offsets are in elements, as torch has them; nothing here need
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -41,11 +41,24 @@ class Runs:
         """All follow each other in the file without a gap."""
         return self.extent == self.count * self.length
 
-    def places(self) -> list[tuple[int, int]]:
-        """The offsets of each, in the file's order: in the file, in memory."""
-        found = [(0, 0)]
-        for size, stride, memory in reversed(self.dims):
-            found = [(at + i * stride, to + i * memory) for i in range(size) for at, to in found]
+    def places(self, item: int = 1, offset: int = 0) -> Iterable[tuple[int, int]]:
+        """Where each begins, in the file's order: in the file, which starts at ``offset``, and in memory.
+
+        In units of which an element has ``item``.
+        """
+        steps = [(size, stride * item, memory * item) for size, stride, memory in self.dims]
+        if not steps:
+            return [(offset, 0)]
+        # Rows of a matrix are what there is most of: no list of tens of thousands is made for them.
+        size, stride, memory = steps.pop()
+        found: Iterable[tuple[int, int]] = (
+            zip(range(offset, offset + size * stride, stride), range(0, size * memory, memory), strict=True)
+            if stride and memory
+            else [(offset + i * stride, i * memory) for i in range(size)]
+        )
+        for size, stride, memory in reversed(steps):
+            inner = list(found)
+            found = [(at + i * stride, to + i * memory) for i in range(size) for at, to in inner]
         return found
 
 

@@ -35,8 +35,8 @@ from vllm.model_executor.model_loader import get_model_loader
 from vllm.model_executor.model_loader.utils import initialize_model
 from vllm.utils.torch_utils import set_default_torch_dtype
 
+from rigappliance.loader import cached, held, plugin, reader, register
 from rigappliance.loader import load as load_module
-from rigappliance.loader import plugin, register
 from rigappliance.loader.errors import LoadError
 from rigappliance.loader.reader import Reader
 
@@ -126,6 +126,10 @@ def blanked(model: Any) -> int:
 
 
 def load(checkpoint: str, ranks: int, options: dict[str, Any]) -> dict[str, Any]:
+    """``cold`` among the options: as if nothing of the checkpoint, which has just been written, were in memory."""
+    options = dict(options)
+    looks = (lambda *_: False) if options.pop("cold", False) else cached.all_cached
+    vars(held)["all_cached"] = vars(reader)["all_cached"] = looks
     model_config = ModelConfig(model=checkpoint, tokenizer=checkpoint, skip_tokenizer_init=True, max_model_len=1024)
     executor = "mp" if ranks > 1 else "uni"
     parallel = ParallelConfig(tensor_parallel_size=ranks, distributed_executor_backend=executor)

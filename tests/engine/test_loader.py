@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 STOCK: dict[str, Any] = {"load_format": "auto"}
 OURS: dict[str, Any] = {"load_format": "sequential"}
 # The smallest window there is, which the checkpoint of the test is larger than; ranks that die or stop show soon.
-TIGHT = OURS | {"model_loader_extra_config": {"window_bytes": 1 << 20, "stall_s": 2}}
+TIGHT = OURS | {"model_loader_extra_config": {"window_bytes": 1 << 20, "stall_s": 2}, "cold": True}
 SAME = [(kind, ranks) for kind in ("bf16", "tied", "int8") for ranks in (1, 2)]
 FAULTS = {
     "truncate": {"kind": "truncate", "rank": 0, "tensor": 2},

@@ -30,6 +30,8 @@ PIECE = 16 * 1024
 def shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Shard, ...]:
     monkeypatch.setattr(reader_module, "piece_size", lambda device: PIECE)
     monkeypatch.setattr(reader_module, "AHEAD_BYTES", 4 * PIECE)
+    # Files that were just written are in the page cache, where nothing would be read.
+    monkeypatch.setattr(reader_module, "all_cached", lambda descriptor, offset, size: False)
     return checkpoint(tmp_path)
 
 
@@ -114,6 +116,55 @@ def test_everything_is_asked_for_once_and_in_order(
     assert starts == sorted(set(starts)) and starts[0] == 0
     expected = [first + at for first, size in ((s.first, s.size_bytes) for s in shards) for at in range(0, size, PIECE)]
     assert starts == expected and {length for _, length in asked} == {PIECE}
+
+
+def test_what_the_page_cache_has_is_passed_without_a_read(
+    shards: tuple[Shard, ...], readers: list[Reader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but a stretch of the second shard."""
+    cold, inode = range(2 * TENSOR_BYTES, 3 * TENSOR_BYTES), shards[1].path.stat().st_ino
+    asked: list[tuple[int, int]] = []
+    advise = os.posix_fadvise
+
+    def noted(descriptor: int, offset: int, length: int, advice: int) -> None:
+        if advice == os.POSIX_FADV_WILLNEED:
+            asked.append((os.fstat(descriptor).st_ino, offset))
+        advise(descriptor, offset, length, advice)
+
+    def cached(descriptor: int, offset: int, size: int) -> bool:
+        other = os.fstat(descriptor).st_ino != inode
+        return other or offset >= cold.stop or offset + size <= cold.start
+
+    monkeypatch.setattr(os, "posix_fadvise", noted)
+    monkeypatch.setattr(reader_module, "all_cached", cached)
+    board = begin(shards, readers, 1, total(shards))
+    one = Pace(board, 0, 30.0)
+    one.wait(0, total(shards))
+    one.finish()
+    readers[0].join(5)
+    assert [found for found, _ in asked] == [inode] * -(-shards[1].size_bytes // PIECE)
+    assert {offset for _, offset in asked} == set(range(0, shards[1].size_bytes, PIECE))
+
+
+def test_what_all_ranks_have_passed_already_is_not_read(
+    shards: tuple[Shard, ...], readers: list[Reader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(
+        os,
+        "posix_fadvise",
+        lambda fd, at, length, advice: asked.append(at) if advice == os.POSIX_FADV_WILLNEED else None,
+    )
+    board = Board.create(1, 2 * TENSOR_BYTES, total(shards))
+    one = Pace(board, 0, 30.0)
+    # It found the first two shards in the page cache itself.
+    one.reached(shards[2].first)
+    readers.append(Reader(board, shards, 30.0, False))
+    readers[0].start()
+    one.wait(shards[2].first, total(shards))
+    one.finish()
+    readers[0].join(5)
+    assert asked == list(range(0, shards[2].size_bytes, PIECE))
 
 
 def test_what_all_ranks_have_passed_is_dropped_and_nothing_else(

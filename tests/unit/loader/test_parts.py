@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import mmap
 import os
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from rigappliance.loader.board import Board
+from rigappliance.loader.cached import all_cached
 from rigappliance.loader.errors import LoadError
 from rigappliance.loader.memory import MIB, free_bytes, window_for
 from rigappliance.loader.options import Options
@@ -19,6 +22,12 @@ from rigappliance.loader.provide import ENTRY_POINT, environment, provide
 from rigappliance.loader.ranks import StoreMeeting
 from rigappliance.loader.shardfile import ShardFile, rest_of
 from tests.unit.loader.shards import checkpoint
+
+PAGE = mmap.PAGESIZE
+# Linux 6.5; without it the loader reads as if nothing were in the page cache.
+needs_cachestat = pytest.mark.skipif(
+    tuple(map(int, os.uname().release.split(".")[:2])) < (6, 5), reason="the kernel has no cachestat"
+)
 
 
 def buffer(size: int) -> memoryview:
@@ -40,6 +49,64 @@ def test_buffers_are_filled_one_after_the_other_whatever_a_read_gives(
     file.close()
     assert b"".join(buffers[:30]) == content[5000:35000]
     assert b"".join(many) == content[7:150_007]
+
+
+def test_rows_are_read_each_to_its_place_also_where_a_read_comes_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = ShardFile(checkpoint(tmp_path)[0])
+    content, read, calls = file.shard.path.read_bytes(), os.preadv, itertools.count()
+
+    def short(descriptor: int, buffers: Sequence[Any], offset: int) -> int:
+        return read(descriptor, [buffers[0][:300]] if next(calls) % 3 == 1 else buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", short)
+    memory = buffer(20 * 1000)
+    file.fill_each(memory, 700, [(5000 + 4096 * row, 1000 * row) for row in range(20)], "t")
+    file.close()
+    for row in range(20):
+        assert memory[1000 * row : 1000 * row + 700] == content[5000 + 4096 * row : 5700 + 4096 * row]
+        assert bytes(memory[1000 * row + 700 : 1000 * row + 1000]) == bytes(300)
+
+
+def test_a_row_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, read = ShardFile(checkpoint(tmp_path)[0]), os.preadv
+
+    def failing(descriptor: int, buffers: Sequence[Any], offset: int) -> int:
+        if offset >= 9000:
+            raise OSError(5, "Input/output error")
+        return read(descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", failing)
+    with pytest.raises(LoadError, match="tensor t: reading 100 bytes from byte 10000 failed: Input/output error"):
+        file.fill_each(buffer(300), 100, [(8000, 0), (10000, 100), (12000, 200)], "t")
+    monkeypatch.undo()
+    os.truncate(file.shard.path, 10050)
+    with pytest.raises(LoadError, match="tensor t: the file ends at byte 10050, expected 50 bytes from byte 10050"):
+        file.fill_each(buffer(300), 100, [(8000, 0), (10000, 100), (12000, 200)], "t")
+    file.close()
+
+
+@needs_cachestat
+def test_what_the_page_cache_holds_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(64 * PAGE))
+    kind = subprocess.run(["stat", "-f", "-c", "%T", str(path)], capture_output=True, text=True, check=True).stdout
+    if kind.strip() in ("tmpfs", "ramfs"):
+        pytest.skip("files here are nowhere but in memory")
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+        # Otherwise the cache may hold it in pieces that cannot go by halves, and reading one page brings in others.
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        assert not all_cached(file.fileno(), 0, PAGE)
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        for page in (*range(32), *range(48, 64)):
+            os.pread(file.fileno(), 1, page * PAGE)
+        assert all_cached(file.fileno(), 0, 32 * PAGE) and all_cached(file.fileno(), 48 * PAGE, 16 * PAGE)
+        assert all_cached(file.fileno(), PAGE + 1, 31 * PAGE - 1)
+        assert not all_cached(file.fileno(), PAGE + 1, 31 * PAGE)
+        assert not all_cached(file.fileno(), 0, 64 * PAGE)
+    assert not all_cached(-1, 0, PAGE)
 
 
 def test_what_is_left_of_buffers() -> None:

@@ -68,7 +68,7 @@ def test_runs_move_every_element_to_its_place_reading_forwards(
         wide = [stride for size, stride in zip(sizes, strides, strict=True) if size > 1]
         assert wide != sorted(wide, reverse=True)
         return
-    places = found.places()
+    places = list(found.places())
     assert len(places) == found.count
     assert [(at + i, to + i) for at, to in places for i in range(found.length)] == pairs
     assert found.extent == pairs[-1][0] + 1
@@ -78,7 +78,7 @@ def test_runs_move_every_element_to_its_place_reading_forwards(
 def test_a_column_slice_is_one_run_a_row_and_a_row_slice_one_run() -> None:
     column = runs((4, 8), (64, 1), (8, 1))
     row = runs((4, 64), (64, 1), (64, 1))
-    assert column is not None and (column.length, column.places()) == (8, [(0, 0), (64, 8), (128, 16), (192, 24)])
+    assert column is not None and (column.length, list(column.places())) == (8, [(0, 0), (64, 8), (128, 16), (192, 24)])
     assert row is not None and (row.length, row.count) == (256, 1)
 
 
