@@ -38,6 +38,12 @@ LEFT_OUT = (
     "vllm/third_party/fmha_sm100", "vllm/_flashkda_C", "vllm/_flashmla", "vllm/_deepselect_C", "vllm/_qutlass_C",
 )  # fmt: skip
 
+# Most of it is machine code for x86.
+FILTERS = (
+    {"id": lzma.FILTER_X86},
+    {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 256 << 20},
+)
+
 
 def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name.strip().lower())
@@ -99,7 +105,7 @@ def main() -> int:
     found = wanted(chosen.closure, names_in(chosen.have))
     print(f"{len(found)} distributions: " + " ".join(f"{d.metadata['Name']}=={d.version}" for d in found))
     raw = io.BytesIO()
-    with lzma.open(raw, "wb", preset=6) as packed, tarfile.open(fileobj=packed, mode="w|") as archive:
+    with lzma.open(raw, "wb", filters=FILTERS) as packed, tarfile.open(fileobj=packed, mode="w|") as archive:
         for distribution in found:
             for name, path in files_of(distribution, chosen.closure):
                 data = content(name, path, chosen.capability)

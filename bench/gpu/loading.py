@@ -62,9 +62,13 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("checkpoint", type=Path)
     arguments.add_argument("--turns", type=int, default=3)
+    arguments.add_argument("--wait", action="store_true", help="import, then wait for a line on standard input")
     chosen = arguments.parse_args()
     torch: Any = import_module("torch")
     register()
+    import_module("vllm.model_executor.model_loader")
+    if chosen.wait:
+        sys.stdin.readline()
     for turn in range(chosen.turns):
         # Each goes first in its turn as often as the other.
         for load_format in FORMATS if turn % 2 == 0 else FORMATS[::-1]:

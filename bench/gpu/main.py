@@ -1,8 +1,8 @@
 """Hold the product against a real card: `python3 -m bench.gpu.main STAGE... --python ENGINE --work DIR --out DIR`.
 
-Stages: facts (the machine, its checks), fitting and refused (the plan against starts), failures (real ones, named),
-loaders (a checkpoint with bytes in it, read the stock way and ours), bench (the operator's figures). Each stage writes
-OUT/STAGE.json and all logs of engines so far, OUT/logs.tar.xz, as soon as it has something.
+Stages: facts (the machine, its checks), starts (the plan against starts; fitting, refused and spoilt ones, with what
+`why` says), loaders (a checkpoint with bytes in it, read the stock way and ours), bench (the operator's figures). Each
+stage writes OUT/STAGE.json and all logs of engines so far, OUT/logs.tar.xz, as soon as it has something.
 """
 
 from __future__ import annotations
@@ -13,19 +13,34 @@ import os
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from bench.gpu.cases import FITTED, FITTING, INT8, REFUSED, Case, layers
+from bench.gpu import failures, gate
+from bench.gpu.cases import FITTED, FITTING, INT8, REFUSED, SPOILT, Case, layers
 from bench.gpu.checkpoints import filled, shape_with
-from bench.gpu.failures import failures, kill_part
-from bench.gpu.running import ENVIRONMENT, parsed, run, verb, write_config
+from bench.gpu.running import ENVIRONMENT, Started, begin, configured, finish, parsed, planned, verb, write_config
+from rigappliance.launch.leftovers import shared_memory_names
 
-FIRST_FITTED, FIRST_REFUSED = 20, 30
-STAGES = ("facts", "fitting", "fitted", "refused", "failures", "loaders", "bench")
+NUMBERED = {
+    **dict(enumerate(FITTING)),
+    **dict(enumerate(FITTED, start=20)),
+    **dict(enumerate(REFUSED, start=30)),
+    **dict(enumerate(SPOILT, start=50)),
+}
+NO_COMPILER, CARD_HELD = 50, 51
+# What tells most for its time comes first; what shares caches with another comes after it.
+ORDER = (3, 0, 9, 1, 6, 30, 31, 32, 33, NO_COMPILER, CARD_HELD, 8, 4, 7, 2, 5)
+# Launches that import while another has the card.
+AHEAD = 3
+STAGES = ("facts", "starts", "loaders", "bench")
 
 
 class Session:
@@ -33,14 +48,20 @@ class Session:
         self.python: Path = chosen.python
         self.work: Path = chosen.work
         self.out: Path = chosen.out
-        self.only: list[int] | None = chosen.only
+        self.order: tuple[int, ...] = tuple(chosen.only or ORDER)
         self.deadline: float = time.monotonic() + chosen.seconds
-        self.start = "shared"
         self.logs = self.work / "logs"
         self.logs.mkdir(parents=True, exist_ok=True)
+        self.segments = shared_memory_names()
+        self.loading = Loading(self.python, self.work) if "loaders" in chosen.stages else None
+        found = subprocess.run(
+            [str(self.python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        gate.provide(Path(found.stdout.strip()))
 
-    def left(self) -> bool:
-        return time.monotonic() < self.deadline
+    def left_s(self) -> float:
+        return self.deadline - time.monotonic()
 
     def keep(self, stage: str, found: Any) -> None:
         (self.out / f"{stage}.json").write_text(json.dumps(found, indent=1, default=str) + "\n")
@@ -55,49 +76,88 @@ class Session:
         answer = verb("check", "-c", str(config), "--json")
         yield {"status": answer["status"], "findings": parsed(answer), "err": answer["err"]}
 
-    def cases(self, cases: tuple[Case, ...], first: int) -> Iterator[Any]:
-        for number, case in enumerate(cases, start=first):
-            if self.left() and (self.only is None or number in self.only):
-                told = self.one(case, number)
+    def starts(self) -> Iterator[Any]:
+        """One after the other as far as the card is concerned; the next ones import meanwhile."""
+        files = {number: configured(NUMBERED[number], self.work, self.python, number) for number in self.order}
+        # While nothing has the card.
+        with ThreadPoolExecutor(8) as pool:
+            plans = dict(zip(files, pool.map(lambda n: planned(NUMBERED[n], files[n][0]), files), strict=True))
+        todo, begun = deque(self.order), deque[Started]()
+
+        def begin_more() -> None:
+            while todo and len(begun) < AHEAD and files[todo[0]][1] not in {one.state for one in begun}:
+                number = todo.popleft()
+                case = NUMBERED[number]
+                environment = failures.without_compiler(self.work) if number == NO_COMPILER else None
+                during = failures.kill_part(case.kills) if case.kills else None
+                begun.append(begin(case, number, files[number], plans[number], self.logs, environment, during))
+
+        try:
+            begin_more()
+            while begun and self.left_s() > 0:
+                one = begun[0]
+                with self.around(one.number):
+                    told = finish(one, self.logs)
+                begun.popleft()
+                begin_more()
                 yield told
-                if case.fits and not told["ready_s"] and self.start == "shared":
-                    # Say whether it is the shared import that fails here, and go on without it.
-                    self.start = "stock"
-                    yield self.one(case, number)
+        finally:
+            for one in begun:
+                one.close()
+        yield {"case": "left behind", "segments": sorted(shared_memory_names() - self.segments), "processes": running()}
 
-    def one(self, case: Case, number: int) -> Any:
-        during = kill_part(case.kills) if case.kills else None
-        told = run(case, self.work, self.python, self.logs, number, during=during, start=self.start)
-        return {**told, "start": self.start}
-
-    def fitted(self) -> Iterator[Any]:
-        yield from self.cases(FITTED, FIRST_FITTED)
-
-    def fitting(self) -> Iterator[Any]:
-        yield from self.cases(FITTING, 0)
-
-    def refused(self) -> Iterator[Any]:
-        yield from self.cases(REFUSED, FIRST_REFUSED)
-
-    def failures(self) -> Iterator[Any]:
-        yield from failures(self.work, self.python, self.logs)
+    def around(self, number: int) -> AbstractContextManager[None]:
+        return failures.held(self.python) if number == CARD_HELD else nullcontext()
 
     def loaders(self) -> Iterator[Any]:
         """In turn, three times each; the first pair reads what was just written, so all are warm."""
-        checkpoint = self.work / "filled"
-        size = None if checkpoint.exists() else filled(shape_with(INT8, **layers(4), vocab_size=32768), checkpoint)
-        done = subprocess.run(
-            [str(self.python), "-m", "bench.gpu.loading", str(checkpoint)],
-            capture_output=True, text=True, timeout=300, env={**os.environ, **ENVIRONMENT}, check=False,
-        )  # fmt: skip
-        lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-        yield {"case": "loaders", "bytes": size, "status": done.returncode, "loads": lines, "err": done.stderr[-6000:]}
+        assert self.loading is not None
+        yield self.loading.go()
 
     def bench(self) -> Iterator[Any]:
-        checkpoint = self.work / "checkpoint0"
-        config = write_config(self.work / "bench.toml", checkpoint, self.work / "state", self.python, FITTING[0])
+        config, _, _ = configured(FITTING[0], self.work, self.python, 0)
         answer = verb("bench", "-c", str(config), "--start", "--quick", "--json", limit_s=400)
         yield {"status": answer["status"], "report": parsed(answer), "err": answer["err"][-4000:]}
+
+
+class Loading:
+    """The comparison of loaders: makes its checkpoint and imports as soon as it is there, reads when told to."""
+
+    def __init__(self, python: Path, work: Path) -> None:
+        self.checkpoint = work / "filled"
+        self.size: int | None = None
+        self.maker = threading.Thread(target=self.make)
+        self.maker.start()
+        self.process = subprocess.Popen(
+            [str(python), "-m", "bench.gpu.loading", str(self.checkpoint), "--wait"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env={**os.environ, **ENVIRONMENT},
+        )  # fmt: skip
+
+    def make(self) -> None:
+        if not self.checkpoint.exists():
+            self.size = filled(shape_with(INT8, **layers(4), vocab_size=32768), self.checkpoint)
+
+    def go(self) -> dict[str, Any]:
+        self.maker.join()
+        out, _ = self.process.communicate("go\n", timeout=200)
+        loads = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+        status = self.process.returncode
+        said = [line for line in out.splitlines() if not line.startswith("{")]
+        return {"case": "loaders", "bytes": self.size, "status": status, "loads": loads, "err": said[-80:]}
+
+
+def running() -> list[str]:
+    """Command lines of engines' and supervisors' processes that are there."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_text().replace("\0", " ").strip()
+        except OSError:
+            continue
+        if line.startswith("VLLM::") or "rigappliance launch" in line or "enginestart" in line:
+            lines.append(line)
+    return sorted(lines)
 
 
 def main() -> int:
@@ -106,7 +166,7 @@ def main() -> int:
     arguments.add_argument("--python", type=Path, required=True, help="the engine's interpreter")
     arguments.add_argument("--work", type=Path, required=True)
     arguments.add_argument("--out", type=Path, required=True)
-    arguments.add_argument("--only", type=int, action="append", help="number of a case; default: all")
+    arguments.add_argument("--only", type=int, action="append", help="number of a case, in order; default: all")
     arguments.add_argument("--seconds", type=float, default=520, help="start nothing new after so long")
     chosen = arguments.parse_args()
     session = Session(chosen)
@@ -117,7 +177,7 @@ def main() -> int:
             for each in step():
                 found.append(each)
                 session.keep(stage, found)
-                say(stage, each)
+                say(stage, each, session.left_s())
         except Exception:
             # What was seen so far is kept: the machine may be gone afterwards.
             found.append({"error": traceback.format_exc()})
@@ -126,15 +186,16 @@ def main() -> int:
     return 0
 
 
-def say(stage: str, told: dict[str, Any]) -> None:
-    state, plan = told.get("state") or {}, told.get("plan") or {}
-    why = told.get("why") or {}
-    print(
-        stage, told.get("case", ""), "ready", told.get("ready_s"), "verdict", plan.get("verdict"), "tokens",
-        plan.get("kv_tokens"), state.get("kv_tokens"), "exit", told.get("exit_status"), "cause", why.get("cause"),
-        "expected", told.get("expected_cause"),
-        (told.get("ask") or {}).get("status"), flush=True,
-    )  # fmt: skip
+def say(stage: str, told: dict[str, Any], left_s: float) -> None:
+    state, plan, why = (told.get(key) or {} for key in ("state", "plan", "why"))
+    words = {
+        "ready": told.get("ready_s"), "of": told.get("seconds"), "verdict": plan.get("verdict"),
+        "planned": plan.get("kv_tokens"), "tokens": state.get("kv_tokens"), "exit": told.get("exit_status"),
+        "cause": why.get("cause"), "expected": told.get("expected_cause"), "status": told.get("status"),
+        "asked": (told.get("ask") or {}).get("status"), "left": told.get("segments"),
+    }  # fmt: skip
+    shown = " ".join(f"{key}={value}" for key, value in words.items() if value is not None)
+    print(f"{stage} {told.get('case', '')}: {shown} ({left_s:.0f} s left)", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """What came back from a machine with a card, as a table and JSON: the plan beside what was measured.
 
-    python -m bench.gpu.report --fitted FITTING.json... --seen DIRECTORY... --where "one H100" [--output FILE]
+    python -m bench.gpu.report --fitted RESULTS --seen DIRECTORY... --where "one H200" [--output FILE]
 
-FITTING.json are starts that the card model was corrected by: they are planned anew by the model as it is. Directories
-hold what bench.gpu.main and bench.gpu.peak wrote, with the plan that was made on the machine before each start. KV
-tokens are the engine's own count; the peak is the card's memory in use by NVML, 20 times a second: of those corrected
-by, from before the start until its end; of the others while it served, one prompt as long as a step among what it did.
+RESULTS is what this wrote on another day: starts in it that the card model was corrected by are planned anew by
+the model as it is. Directories hold what bench.gpu.main and bench.gpu.peak wrote, with the plan that was made on the
+machine before each start. KV tokens are the engine's own count; the peak is the card's memory in use by NVML, 20 times
+a second: of those corrected by, from before the start until its end; of the others while it served, one prompt as long
+as a step among what it did. The host's memory is PSS of all processes, and the plan's ledger without the supervisor.
 """
 
 from __future__ import annotations
@@ -24,35 +25,53 @@ from rigappliance import ENGINE_VERSION
 from rigappliance.units import format_size
 
 
-def figures(told: dict[str, Any], fitted: bool) -> dict[str, Any] | None:
+def figures(told: dict[str, Any]) -> dict[str, Any] | None:
     """One start that was planned and became ready."""
     plan, state = told.get("plan"), told.get("state")
     if not plan or not state or not told.get("ready_s"):
         return None
-    tokens, used = plan["kv_tokens"], plan["cards"][0]["ledger"]["used_bytes"]
-    if fitted:
-        case = known(told["case"])
-        if case is None:
-            return None
-        memory = replanned(case)
-        tokens, used = memory.kv_tokens, memory.cards[0].ledger.used_bytes
-    peak = told["card"].get("serving_peak_bytes") or told["card"]["peak_bytes"]
+    processes = {each["name"]: each["pss_bytes"] for each in told.get("processes") or ()}
     return {
         "case": told["case"],
-        "fitted": fitted,
-        "tokens_planned": tokens,
-        "tokens_logged": state["kv_tokens"],
-        "tokens_error": tokens / state["kv_tokens"] - 1,
-        "peak_planned_bytes": used,
-        "peak_measured_bytes": peak,
-        "peak_error": used / peak - 1,
+        "fitted": False,
+        **held_against(plan["kv_tokens"], plan["cards"][0]["ledger"]["used_bytes"], state["kv_tokens"], peak_of(told)),
         "start_peak_bytes": told["card"]["peak_bytes"],
         "ready_s": told["ready_s"],
         "phases_s": {each["name"]: round((each["ended"] or 0) - each["started"], 1) for each in state["phases"]},
-        "processes_bytes": {each["name"]: each["pss_bytes"] for each in told.get("processes") or ()},
-        "left_segments": told["left_segments"],
+        "processes_bytes": processes,
+        "host_planned_bytes": host_bytes(plan),
+        "host_measured_bytes": sum(processes.values()),
         "exit_status": told["exit_status"],
     }
+
+
+def peak_of(told: dict[str, Any]) -> int:
+    return int(told["card"].get("serving_peak_bytes") or told["card"]["peak_bytes"])
+
+
+def host_bytes(plan: dict[str, Any]) -> int:
+    lines = plan["host"]["phases"][-1]["ledger"]["lines"]
+    return sum(line["size_bytes"] for line in lines if line["name"] != "supervisor")
+
+
+def held_against(tokens: int, used: int, tokens_logged: int, peak: int) -> dict[str, Any]:
+    return {
+        "tokens_planned": tokens,
+        "tokens_logged": tokens_logged,
+        "tokens_error": tokens / tokens_logged - 1,
+        "peak_planned_bytes": used,
+        "peak_measured_bytes": peak,
+        "peak_error": used / peak - 1,
+    }
+
+
+def anew(seen: dict[str, Any]) -> dict[str, Any]:
+    """A start of an earlier day that the card model was corrected by, planned by the model as it is."""
+    case = known(seen["case"])
+    assert case is not None, f"{seen['case']} is not among the configurations of bench.gpu.cases"
+    memory = replanned(case)
+    used = memory.cards[0].ledger.used_bytes
+    return {**seen, **held_against(memory.kv_tokens or 0, used, seen["tokens_logged"], seen["peak_measured_bytes"])}
 
 
 def row(case: dict[str, Any]) -> tuple[str, str]:
@@ -61,6 +80,15 @@ def row(case: dict[str, Any]) -> tuple[str, str]:
         case["case"] + ("" if case["fitted"] else " *"),
         f"KV tokens {case['tokens_planned']} planned, {case['tokens_logged']} ({case['tokens_error']:+.1%}); "
         f"peak {peaks} ({case['peak_error']:+.1%}); ready after {case['ready_s']:.0f} s",
+    )
+
+
+def host_row(case: dict[str, Any]) -> tuple[str, str]:
+    planned, measured = case["host_planned_bytes"], case["host_measured_bytes"]
+    parts = ", ".join(f"{name} {format_size(size, 2)}" for name, size in case["processes_bytes"].items())
+    return (
+        f"host memory, {case['case']}",
+        f"{format_size(planned, 2)} planned, {format_size(measured, 2)} ({planned / measured - 1:+.1%}): {parts}",
     )
 
 
@@ -120,24 +148,26 @@ def read(paths: list[Path], name: str) -> Iterator[dict[str, Any]]:
 
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--fitted", nargs="*", type=Path, default=[])
+    arguments.add_argument("--fitted", type=Path)
     arguments.add_argument("--seen", nargs="*", type=Path, default=[])
     arguments.add_argument("--where", required=True, help="the machine, in words")
     arguments.add_argument("--output", type=Path)
     chosen = arguments.parse_args()
-    before = {told["case"]: told for path in chosen.fitted for told in json.loads(path.read_text())}
-    fitting = list(read(chosen.seen, "fitting.json"))
-    cases = [case for told in before.values() if (case := figures(told, True))]
-    cases += [case for told in fitting if (case := figures(told, False))]
+    before = json.loads(chosen.fitted.read_text())["cases"] if chosen.fitted else []
+    starts = [told for told in read(chosen.seen, "starts.json") if "plan" in told]
+    cases = [anew(seen) for seen in before if seen["fitted"]]
+    cases += [case for told in starts if (case := figures(told))]
     if not cases:
         sys.exit("no start in these files became ready")
-    ends = [named(told) for told in fitting if told.get("expected_cause")]
-    ends += [named(told) for name in ("refused.json", "failures.json") for told in read(chosen.seen, name)]
+    ends = [named(told) for told in starts if told.get("expected_cause")]
+    left = [told for told in read(chosen.seen, "starts.json") if told["case"] == "left behind"]
     profiles = [profile(told) for told in read(chosen.seen, "peak.json")]
     loads = [load for told in read(chosen.seen, "loaders.json") for load in told["loads"]]
     rows = [row(case) for case in cases]
     rows += largest([case for case in cases if case["fitted"]], "corrected by")
     rows += largest([case for case in cases if not case["fitted"]], "held out (*)")
+    rows += [host_row(case) for case in cases if not case["fitted"]]
+    rows += [("left behind", f"{len(told['segments'])} segments, {len(told['processes'])} processes") for told in left]
     rows += [named_row(end) for end in ends] + [profile_row(seen) for seen in profiles]
     if loads:
         same = len({load["digest"] for load in loads}) == 1
@@ -149,7 +179,14 @@ def main() -> int:
         rows.append(("their parameters", "identical" if same else "DIFFERENT"))
     # Not the machine that this runs on.
     machine = {"cpu": re.sub(r"\s+", " ", chosen.where), "engine": f"vLLM {ENGINE_VERSION}, CUDA build"}
-    result: dict[str, object] = {"machine": machine, "cases": cases, "ends": ends, "profiles": profiles, "loads": loads}
+    result: dict[str, object] = {
+        "machine": machine,
+        "cases": cases,
+        "ends": ends,
+        "left": left,
+        "profiles": profiles,
+        "loads": loads,
+    }
     finish("gpu", chosen.output, result, rows)
     return 0
 

@@ -11,21 +11,29 @@ import sys
 import time
 import urllib.request
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from bench.gpu.cardwatch import CardWatch
 from bench.gpu.cases import Case
 from bench.gpu.checkpoints import hollow, shape_with
+from bench.gpu.gate import VARIABLE
 from bench.gpu.hostmemory import process_memory
-from rigappliance.launch.leftovers import shared_memory_names
+from rigappliance.facts.gpu import read_gpu_facts
 from rigappliance.launch.proctree import descendants
 from rigappliance.launch.treememory import tree_memory
 
 READY_LIMIT_S = 240.0
-PORT = 8011
+FIRST_PORT = 8011
 # The rig's cards take Marlin's kernels where Hopper has its own, and FlashInfer is not carried.
 ENVIRONMENT = {"VLLM_DISABLED_KERNELS": "MacheteLinearKernel", "VLLM_USE_FLASHINFER_SAMPLER": "0"}
+
+
+@cache
+def card_memory_bytes() -> int:
+    return read_gpu_facts().cards[0].memory_total_bytes or 0
 
 
 def toml(value: object) -> str:
@@ -36,17 +44,21 @@ def toml(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-def write_config(path: Path, checkpoint: Path, state: Path, python: Path, case: Case, **engine: Any) -> Path:
+def write_config(
+    path: Path, checkpoint: Path, state: Path, python: Path, case: Case, port: int = FIRST_PORT, **engine: Any
+) -> Path:
+    gate = engine.pop("gate", None)
+    environment = ENVIRONMENT | ({VARIABLE: str(gate)} if gate else {})
     keys = {
         "python": str(python), "entrypoint": "module", "tensor_parallel": 1, "load_format": "dummy",
-        **case.engine, "options": case.options, "environment": ENVIRONMENT, **engine,
+        **case.engine, "options": case.options, "environment": environment, **engine,
     }  # fmt: skip
     lines = [
         f'state_dir = "{state}"', "[model]", f'path = "{checkpoint}"', 'name = "shape"',
         "[engine]", *(f"{key} = {toml(value)}" for key, value in keys.items()),
-        "[server]", f"port = {PORT}",
+        "[server]", f"port = {port}",
         "[memory]", 'swap = "0B"',
-        "[hardware]", "cards = 1", 'card_memory = "79GiB"', 'ram = "100GB"',
+        "[hardware]", "cards = 1", f'card_memory = "{card_memory_bytes()}B"', 'ram = "100GB"',
         "[launch]", 'probe_interval = "2s"', 'probe_timeout = "10s"', 'drain_timeout = "10s"',
     ]  # fmt: skip
     path.write_text("\n".join(lines) + "\n")
@@ -70,51 +82,98 @@ def parsed(answer: dict[str, Any]) -> Any:
     return None
 
 
-def run(case: Case, work: Path, python: Path, logs: Path, number: int, **more: Any) -> dict[str, Any]:
-    """``more``: ``environment`` of the start, ``checkpoint``, ``state``, ``checked``, keys of [engine]."""
+@dataclass
+class Started:
+    """A launch whose core may still wait before its gate; ``told`` is what is known of it so far."""
+
+    case: Case
+    number: int
+    config: Path
+    state: Path
+    gate: Path
+    log: Path
+    process: subprocess.Popen[bytes]
+    told: dict[str, Any]
+    port: int
+    during: Any = None
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.told["exit_status"] = self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.told["exit_status"] = "killed"
+
+
+def configured(case: Case, work: Path, python: Path, number: int, **more: Any) -> tuple[Path, Path, Path]:
+    """The files of a case: configuration, state directory, gate.
+
+    ``more``: ``checkpoint``, ``state``, keys of [engine].
+    """
     own = number if case.like is None else number - number % 10 + case.like
     checkpoint = more.pop("checkpoint", None) or work / f"checkpoint{own}"
     if not checkpoint.exists():
         hollow(shape_with(case.model, **case.shape), checkpoint)
-    state = more.pop("state", None) or work / "state"
-    environment = more.pop("environment", None)
-    during = more.pop("during", None)
-    more_checks = more.pop("checked", number == 0)
-    config = write_config(work / f"case{number}.toml", checkpoint, state, python, case, **more)
-    told: dict[str, Any] = {
+    # Those that share a checkpoint share the caches in their state directory.
+    state = more.pop("state", None) or work / f"state{own}"
+    gate = work / f"gate{number}"
+    gate.unlink(missing_ok=True)
+    port = FIRST_PORT + number
+    return (
+        write_config(work / f"case{number}.toml", checkpoint, state, python, case, port, gate=gate, **more),
+        state,
+        gate,
+    )
+
+
+def planned(case: Case, config: Path) -> dict[str, Any]:
+    """What the plan says while nothing else has the card."""
+    return {
         "case": case.name, "expected_to_fit": case.fits, "expected_cause": case.cause, "engine": case.engine,
-        "options": case.options,
+        "options": case.options, "plan": parsed(verb("plan", "-c", str(config), "--json")),
     }  # fmt: skip
-    told["plan"] = parsed(verb("plan", "-c", str(config), "--json"))
-    if more_checks:
-        told["check"] = parsed(verb("check", "-c", str(config), "--json"))
-    before = shared_memory_names()
-    started = time.monotonic()
-    with CardWatch() as card, (logs / f"launch{number}.err").open("wb") as err:
+
+
+def begin(
+    case: Case, number: int, files: tuple[Path, Path, Path], told: dict[str, Any], logs: Path,
+    environment: dict[str, str] | None = None, during: Any = None,
+) -> Started:  # fmt: skip
+    config, state, gate = files
+    wanted = {**os.environ, **(environment or {})}
+    log = logs / f"launch{number}.err"
+    with log.open("wb") as err:
         process = subprocess.Popen(
             [sys.executable, "-m", "rigappliance", "launch", "-c", str(config), "--force", "--plain"],
-            stdout=err, stderr=err, env={**os.environ, **(environment or {})},
+            stdout=err, stderr=err, env={name: value for name, value in wanted.items() if value},
         )  # fmt: skip
+    return Started(case, number, config, state, gate, log, process, dict(told), FIRST_PORT + number, during)
+
+
+def finish(one: Started, logs: Path) -> dict[str, Any]:
+    """Open its gate, watch it until it has served or failed, stop it; times count from the opened gate."""
+    reached = Path(f"{one.gate}.reached")
+    while one.process.poll() is None and not reached.exists():
+        time.sleep(0.05)
+    told = one.told
+    started = time.monotonic()
+    with CardWatch() as card:
+        one.gate.touch()
         try:
-            told.update(watch(process, state, config, started, card, case, during))
+            told.update(watch(one, started, card))
         finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-            try:
-                told["exit_status"] = process.wait(60)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                told["exit_status"] = "killed"
+            one.close()
     told["seconds"] = round(time.monotonic() - started, 2)
     told["card"] = {
         "before_bytes": card.before_bytes, "peak_bytes": card.peak_bytes, "after_bytes": card.used(),
         "serving_peak_bytes": card.peak_since_mark_bytes if told["ready_s"] else None, "series": card.series,
     }  # fmt: skip
-    told["left_segments"] = sorted(shared_memory_names() - before)
-    told["state"] = read(state / "state.json")
-    told["why"] = parsed(verb("why", "-c", str(config), "--json")) if told["exit_status"] else None
+    told["left_segments"] = []
+    told["state"] = read(one.state / "state.json")
+    told["why"] = parsed(verb("why", "-c", str(one.config), "--json")) if told["exit_status"] else None
     with suppress(OSError):
-        shutil.copy(state / "engine.log", logs / f"engine{number}.log")
+        shutil.copy(one.state / "engine.log", logs / f"engine{one.number}.log")
     return told
 
 
@@ -125,16 +184,9 @@ def read(path: Path) -> Any:
         return None
 
 
-def watch(
-    process: subprocess.Popen[bytes],
-    state: Path,
-    config: Path,
-    started: float,
-    card: CardWatch,
-    case: Case,
-    during: Any,
-) -> dict[str, Any]:
+def watch(one: Started, started: float, card: CardWatch) -> dict[str, Any]:
     """Until it is ready or has ended; then answers, one to a prompt that fills a step, and each process's memory."""
+    process, state, config, case = one.process, one.state, one.config, one.case
     while time.monotonic() - started < READY_LIMIT_S:
         if process.poll() is not None:
             return {"ready_s": None}
@@ -143,24 +195,24 @@ def watch(
             ready = round(time.monotonic() - started, 2)
             card.mark()
             processes = [{**vars(each), **process_memory(each.pid)} for each in tree_memory(found["engine_pid"])]
+            full = full_step(case, one.port)
             answer = verb("ask", "-c", str(config), "--max-tokens", "16", "Who are you?")
-            full = full_step(case)
             wait = verb("wait", "-c", str(config))
-            extra = during(config, found, descendants(process.pid)) if during else None
+            extra = one.during(config, found, descendants(process.pid)) if one.during else None
             return {
                 "ready_s": ready, "processes": processes, "ask": answer, "full_step": full, "wait": wait,
                 "during": extra,
             }  # fmt: skip
-        time.sleep(0.2)
+        time.sleep(0.1)
     return {"ready_s": None, "late": True}
 
 
-def full_step(case: Case) -> dict[str, Any]:
+def full_step(case: Case, port: int) -> dict[str, Any]:
     """A completion whose prompt is as long as a step may be, or as a request may be where that is less."""
     tokens = min(case.engine.get("max_num_batched_tokens", 2048), case.engine["max_model_len"] - 16)
     body = json.dumps({"model": "shape", "prompt": [7] * tokens, "max_tokens": 2}).encode()
     request = urllib.request.Request(
-        f"http://127.0.0.1:{PORT}/v1/completions", body, {"Content-Type": "application/json"}
+        f"http://127.0.0.1:{port}/v1/completions", body, {"Content-Type": "application/json"}
     )
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
