@@ -14,6 +14,7 @@ import os
 import socket
 import sys
 import time
+import warnings
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -66,7 +67,10 @@ def fork_template() -> str | None:
     theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     sys.stdout.flush()
     sys.stderr.flush()
-    pid = os.fork()
+    with warnings.catch_warnings():
+        # Python 3.12 and newer warn of any other thread; `after_fork` says which, and whether it matters.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
         ours.close()
         template.become(theirs)

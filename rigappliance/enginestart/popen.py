@@ -104,7 +104,9 @@ def ask(fds: list[int]) -> None:
 
 
 def retire() -> None:
-    """No more processes are wanted from the template; any that is started later is spawned."""
+    """No more processes are wanted from the template; any that is started later is spawned. Without one, nothing."""
+    if not template.client:
+        return
     with socket.socket(fileno=os.dup(template.client[0])) as requests, suppress(OSError):
         requests.send(request.RETIRE)
 

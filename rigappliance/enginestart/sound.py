@@ -18,7 +18,11 @@ NVML_SUCCESS = 0  # nvml.h
 NVML_OPEN_AT_MOST = 100
 # NVML's own, which stays when it is closed.  A child works without it: NVML, CUDA, compilation and graphs were tried on
 # a card (H100, driver 580.159, 2026-11-24), and CUDA's threads come only with cuInit, which is looked for by itself.
-NVML_THREAD = re.compile(r"cuda\d+")
+NVML_THREAD = r"cuda\d+"
+# Of the allocator that pyarrow brings, where that is installed: its handlers of pthread_atfork forget the thread in a
+# child, and give its locks anew (jemalloc, background_thread.c, background_thread_postfork_child).
+JEMALLOC_THREAD = "jemalloc_bg_thd"
+HARMLESS_THREADS = re.compile(f"{NVML_THREAD}|{JEMALLOC_THREAD}")
 DEVICES = ("/dev/nvidia", "/dev/dri", "/dev/kfd")
 
 
@@ -62,7 +66,7 @@ def after_fork(proc_self: Path = PROC_SELF) -> Iterator[str]:
     OpenBLAS ends its threads before every fork and starts them when it needs them; a thread that is still there,
     such as one of OpenMP's, was lost in the child while somebody may have counted on it.
     """
-    names = [name for name in threads(proc_self) if not NVML_THREAD.fullmatch(name)]
+    names = [name for name in threads(proc_self) if not HARMLESS_THREADS.fullmatch(name)]
     if len(names) > 1:
         yield f"{len(names) - 1} threads of libraries outlive a fork, names of all: {', '.join(sorted(names))}"
 

@@ -37,11 +37,14 @@ def test_a_running_thread_is_named() -> None:
     [
         (["python"], []),
         (["python", "cuda00001800007"], []),
+        (["python", "jemalloc_bg_thd", "cuda00001800007"], []),
         (["python", "cuda-EvtHandlr"], ["cuda-EvtHandlr, python"]),
         (["python", "python", "cuda00001800007"], ["python, python"]),
     ],
 )
-def test_of_the_threads_that_stay_only_nvmls_is_harmless(tmp_path: Path, names: list[str], told: list[str]) -> None:
+def test_of_the_threads_that_stay_nvmls_and_jemallocs_are_harmless(
+    tmp_path: Path, names: list[str], told: list[str]
+) -> None:
     for number, name in enumerate(names):
         task = tmp_path / "task" / str(number)
         task.mkdir(parents=True)
