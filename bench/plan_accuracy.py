@@ -27,6 +27,8 @@ from rigappliance.plan.tensors import read_shape
 from rigappliance.units import format_size
 from tests.engine.launching import EngineHome, Launch
 
+# Of each process, bytes by kind.
+Parts = dict[str, dict[str, int]]
 LOOK_S = 0.5
 MIB = 1 << 20
 # Two workers on a machine with one NUMA node want this.
@@ -66,7 +68,7 @@ class Outcome:
     tokens_logged: int
     memory_planned_bytes: int
     memory_measured_bytes: int
-    parts_bytes: dict[str, int]
+    parts_bytes: Parts
 
     @property
     def tokens_error(self) -> float:
@@ -126,9 +128,9 @@ def supervisor_bytes(planned: Plan) -> int:
     return planned.host.phases[0].ledger.bytes_of("supervisor")
 
 
-def watch(launch: Launch) -> tuple[dict[str, Any], int, dict[str, int]]:
+def watch(launch: Launch) -> tuple[dict[str, Any], int, Parts]:
     """The state when it is ready, and the most memory that its processes had until then."""
-    most, parts = 0, dict[str, int]()
+    most, parts = 0, Parts()
     while True:
         state = launch.own_state()
         most, parts = larger(launch, most, parts)
@@ -138,7 +140,7 @@ def watch(launch: Launch) -> tuple[dict[str, Any], int, dict[str, int]]:
         time.sleep(LOOK_S)
 
 
-def larger(launch: Launch, most: int, parts: dict[str, int]) -> tuple[int, dict[str, int]]:
+def larger(launch: Launch, most: int, parts: Parts) -> tuple[int, Parts]:
     state = launch.own_state()
     if not state or not state["engine_pid"]:
         return most, parts
@@ -146,7 +148,10 @@ def larger(launch: Launch, most: int, parts: dict[str, int]) -> tuple[int, dict[
     total = sum(each.pss_bytes + each.swap_bytes for each in found)
     if total <= most:
         return most, parts
-    return total, {f"{each.name} {each.pid}": each.pss_bytes + each.swap_bytes for each in found}
+    return total, {
+        f"{each.name} {each.pid}": {"pss": each.pss_bytes, "own": each.own_bytes, "swap": each.swap_bytes}
+        for each in found
+    }
 
 
 def main() -> int:
@@ -159,7 +164,10 @@ def main() -> int:
             continue
         done = run(case, chosen.engine_python)
         outcomes.append(done)
-        parts = {name: round(size / MIB) for name, size in done.parts_bytes.items()}
+        parts = {
+            name: " ".join(f"{kind} {round(size / MIB)}" for kind, size in sizes.items())
+            for name, sizes in done.parts_bytes.items()
+        }
         memory = f"{format_size(done.memory_planned_bytes, 2)} planned, {format_size(done.memory_measured_bytes, 2)}"
         print(
             f"{number} {done.case}: {done.tokens_planned} tokens planned, {done.tokens_logged} logged; "

@@ -83,7 +83,7 @@ def measure(declared: RigConfig) -> list[Coefficient]:
             "start it and wait until it is ready, or run this as the service's user or root",
         )
     numbers, cuda = shipped(), declared.engine.device == "cuda"
-    found = list(calibrate.from_processes(processes, numbers, declared.engine.device))
+    found = list(calibrate.from_processes(processes, numbers, declared.engine.device, declared.engine.start))
     if not cuda:
         return found
     cards = [card for card in read_gpu_facts().cards if card.problem is None]

@@ -9,10 +9,13 @@ from rigappliance.launch.proctree import PROC, ProcessStat, command_line, descen
 
 @dataclass(frozen=True)
 class ProcessMemory:
+    """``own_bytes`` are the pages that no other process maps (USS); the rest of the PSS is its part of shared ones."""
+
     pid: int
     name: str
     pss_bytes: int
     swap_bytes: int
+    own_bytes: int
 
 
 def tree_memory(root: int) -> list[ProcessMemory]:
@@ -30,13 +33,14 @@ def tree_memory(root: int) -> list[ProcessMemory]:
             text = (PROC / str(stat.pid) / "smaps_rollup").read_text(encoding="ascii")
         except OSError:
             continue
-        kib = dict.fromkeys(("Pss", "SwapPss"), 0)
+        kib = dict.fromkeys(("Pss", "SwapPss", "Private_Clean", "Private_Dirty"), 0)
         for line in text.splitlines():
             name, _, rest = line.partition(":")
             if name in kib:
                 kib[name] = int(rest.split()[0])
         name = "API server" if stat.pid == root else display_name(stat)
-        found.append(ProcessMemory(stat.pid, name, kib["Pss"] * 1024, kib["SwapPss"] * 1024))
+        private = kib["Private_Clean"] + kib["Private_Dirty"]
+        found.append(ProcessMemory(stat.pid, name, kib["Pss"] * 1024, kib["SwapPss"] * 1024, private * 1024))
     return found
 
 

@@ -207,6 +207,7 @@ def host_needs(
         largest_shard_bytes=largest_shard,
         cpu_weights_bytes=cpu_weights(shape, arguments) if cpu else 0,
         cpu_kv_bytes=(arguments.kv_cache_memory_bytes or 0) if cpu else 0,
+        start=config.engine.start,
     )
 
 

@@ -81,19 +81,32 @@ def from_cards(used_bytes: Sequence[int], card: CardPlan, numbers: Coefficients)
         yield measured("vram.cuda_context", value, "memory in use on the fullest card while it serves, less the rest")
 
 
-def from_processes(processes: Sequence[ProcessMemory], numbers: Coefficients, device: str) -> Iterator[Coefficient]:
-    """PSS and swap of a serving engine's processes, by what they are."""
+def from_processes(
+    processes: Sequence[ProcessMemory], numbers: Coefficients, device: str, start: str
+) -> Iterator[Coefficient]:
+    """Memory of a serving engine's processes, by what they are, swap included.
+
+    Where they are forked from one (``start`` is "shared"), what they share counts once, and of each what is its own.
+    """
+    shared = start == "shared"
+    own = "_own" if shared else ""
+    how = "pages of its own and swap" if shared else "PSS and swap"
 
     def of(begin: str) -> list[int]:
-        return [each.pss_bytes + each.swap_bytes for each in processes if each.name.startswith(begin)]
+        found = [each for each in processes if each.name.startswith(begin)]
+        return [(each.own_bytes if shared else each.pss_bytes) + each.swap_bytes for each in found]
 
+    if shared:
+        common = sum(each.pss_bytes - each.own_bytes for each in processes)
+        yield measured("host.imports", common, "pages that its processes share, while it serves")
     for name, begin in (("host.api_server", "API server"), ("host.engine_core", "EngineCore")):
         if sizes := of(begin):
-            yield measured(name, sum(sizes), "PSS and swap while it serves")
+            yield measured(name + own, sum(sizes), f"{how} while it serves")
     workers = of("Worker")
     if workers and device == "cuda":
-        value = max(0, round(mean(workers)) - numbers.size_bytes("host.worker"))
-        yield measured("host.cuda_serving", value, f"PSS and swap of {len(workers)} workers, less host.worker")
+        worker = f"host.worker{own}"
+        value = max(0, round(mean(workers)) - numbers.size_bytes(worker))
+        yield measured("host.cuda_serving", value, f"{how} of {len(workers)} workers, less {worker}")
 
 
 def measured(name: str, value: int, how: str) -> Coefficient:

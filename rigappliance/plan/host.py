@@ -25,7 +25,7 @@ CACHE_SHARE_MOST = 1 / 3
 @dataclass(frozen=True)
 class HostNeeds:
     """What a start asks of the host. ``limit_bytes`` is MemoryMax; ``cpu_weights_bytes`` and
-    ``cpu_kv_bytes`` are for each rank, and 0 where cards hold them."""
+    ``cpu_kv_bytes`` are for each rank, and 0 where cards hold them; ``start`` is `engine.start`."""
 
     device: Literal["cuda", "cpu"]
     ranks: int
@@ -35,6 +35,7 @@ class HostNeeds:
     largest_shard_bytes: int = 0
     cpu_weights_bytes: int = 0
     cpu_kv_bytes: int = 0
+    start: Literal["shared", "stock"] = "stock"
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,16 @@ def plan_host(needs: HostNeeds, numbers: Coefficients) -> HostPlan:
 def lines_while(phase: str, needs: HostNeeds, numbers: Coefficients) -> tuple[Line, ...]:
     """Memory of the processes, which is not page cache."""
     ranks = needs.ranks
-    lines = [
-        Line("supervisor", numbers.size_bytes("host.supervisor"), "measured"),
-        Line("api-server", numbers.size_bytes("host.api_server"), "measured"),
-        Line("engine-core", numbers.size_bytes("host.engine_core"), "measured"),
-        Line("workers", ranks * numbers.size_bytes("host.worker"), "measured", f"{ranks} × Python, torch and vLLM"),
+    # Forked processes have what was imported in common, and each what it has written since.
+    own = "_own" if needs.start == "shared" else ""
+    each = "what each adds to the imports" if own else "Python, torch and vLLM"
+    lines = [Line("supervisor", numbers.size_bytes("host.supervisor"), "measured")]
+    if own:
+        lines.append(Line("imports", numbers.size_bytes("host.imports"), "measured", "Python, torch and vLLM, once"))
+    lines += [
+        Line("api-server", numbers.size_bytes(f"host.api_server{own}"), "measured"),
+        Line("engine-core", numbers.size_bytes(f"host.engine_core{own}"), "measured"),
+        Line("workers", ranks * numbers.size_bytes(f"host.worker{own}"), "measured", f"{ranks} × {each}"),
     ]
     if needs.device == "cuda":
         driver = numbers.size_bytes(f"host.cuda_{phase}")

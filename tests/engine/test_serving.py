@@ -107,7 +107,7 @@ def test_a_rigs_own_numbers_are_taken_from_the_engine_that_serves(serving: Launc
     """What the processes hold, near what was measured of other starts of the same engine."""
     done = rig("calibrate", "--dry-run", "--json", config=home.config())
     found = json.loads(done.stdout)
-    assert set(found) == {"host.api_server", "host.engine_core"}, done.stderr
+    assert set(found) == {"host.imports", "host.api_server_own", "host.engine_core_own"}, done.stderr
     for name, size in found.items():
         assert size == pytest.approx(shipped().number(name), rel=0.25), name
 

@@ -84,15 +84,21 @@ def test_the_context_is_what_the_card_holds_beyond_the_rest() -> None:
 
 def test_processes_give_the_hosts_numbers_swap_included() -> None:
     processes = [
-        ProcessMemory(1, "API server", 300 * MIB, 200 * MIB),
-        ProcessMemory(2, "EngineCore", 400 * MIB, 0),
-        *(ProcessMemory(3 + rank, f"Worker_TP{rank}", 2 * GIB, GIB) for rank in range(8)),
-        ProcessMemory(20, "resource tracker", 8 * MIB, 0),
+        ProcessMemory(1, "API server", 300 * MIB, 200 * MIB, 100 * MIB),
+        ProcessMemory(2, "EngineCore", 400 * MIB, 0, 300 * MIB),
+        *(ProcessMemory(3 + rank, f"Worker_TP{rank}", 2 * GIB, GIB, GIB) for rank in range(8)),
+        ProcessMemory(20, "resource tracker", 8 * MIB, 0, 8 * MIB),
     ]
-    found = {one.name: one.value for one in from_processes(processes, shipped(), "cuda")}
+    found = {one.name: one.value for one in from_processes(processes, shipped(), "cuda", "stock")}
+    assert found.keys() == {"host.api_server", "host.engine_core", "host.cuda_serving"}
     assert found["host.api_server"] == 500 * MIB and found["host.engine_core"] == 400 * MIB
     assert found["host.cuda_serving"] == 3 * GIB - shipped().size_bytes("host.worker")
-    assert "host.cuda_serving" not in {one.name for one in from_processes(processes, shipped(), "cpu")}
+    assert "host.cuda_serving" not in {one.name for one in from_processes(processes, shipped(), "cpu", "stock")}
+    forked = {one.name: one.value for one in from_processes(processes, shipped(), "cuda", "shared")}
+    # Together they are what all processes hold.
+    assert forked["host.imports"] == 300 * MIB + 8 * GIB
+    assert forked["host.api_server_own"] == 300 * MIB and forked["host.engine_core_own"] == 300 * MIB
+    assert forked["host.cuda_serving"] == 2 * GIB - shipped().size_bytes("host.worker_own")
 
 
 def test_the_file_is_read_back_and_goes_before_the_shipped_numbers(tmp_path: Path) -> None:

@@ -36,6 +36,20 @@ def test_without_swap_it_does_not_fit_and_the_ledger_names_what_overflows() -> N
     assert any("are needed" in note for note in plan.notes)
 
 
+def test_forked_processes_hold_the_imports_once() -> None:
+    numbers = shipped()
+    lines = {line.name: line for line in plan_host(replace(RIG, start="shared"), numbers).phases[0].ledger.lines}
+    stock = {line.name: line for line in plan_host(RIG, numbers).phases[0].ledger.lines}
+    assert lines.keys() - stock.keys() == {"imports"}
+    assert lines["imports"].size_bytes == numbers.size_bytes("host.imports")
+    assert lines["workers"].size_bytes == 8 * numbers.size_bytes("host.worker_own")
+    for name in ("supervisor", "cuda"):
+        assert lines[name] == stock[name]
+    own = sum(lines[name].size_bytes for name in ("imports", "api-server", "engine-core", "workers"))
+    all_alone = sum(stock[name].size_bytes for name in ("api-server", "engine-core", "workers"))
+    assert own < 0.6 * all_alone
+
+
 def test_a_limit_above_the_ram_limits_nothing() -> None:
     plan = plan_host(replace(RIG, limit_bytes=64 * GB), shipped())
     assert plan.room_bytes < 16 * GB and "limits nothing" in plan.notes[0]
@@ -53,6 +67,7 @@ sizes = st.integers(0, 10**12)
     st.builds(
         HostNeeds,
         device=st.sampled_from(["cuda", "cpu"]),
+        start=st.sampled_from(["shared", "stock"]),
         ranks=st.integers(1, 16),
         ram_bytes=sizes,
         limit_bytes=sizes,

@@ -31,9 +31,10 @@ def plan(*arguments: str, directory: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def seed(tmp_path: Path) -> Path:
-    """The rig's files. The engine of the measurements captured its graphs in pieces: level 1 of today's."""
+    """The rig's files. The engine of the measurements captured its graphs in pieces, level 1 of today's; and each of
+    its processes had imported everything for itself."""
     (tmp_path / "higher.toml").write_text("[engine]\ngpu_memory_utilization = 0.9\n")
-    (tmp_path / "seed.toml").write_text("[engine]\noptimization_level = 1\n")
+    (tmp_path / "seed.toml").write_text("[engine]\noptimization_level = 1\nstart = 'stock'\n")
     (tmp_path / "rig.toml").write_text("")
     return tmp_path
 
