@@ -26,9 +26,9 @@ from rigappliance.units import format_size
 
 
 def figures(told: dict[str, Any]) -> dict[str, Any] | None:
-    """One start that was planned and became ready."""
+    """One start that was planned and got as far as HTTP, where all its memory is taken; ready or ended before that."""
     plan, state = told.get("plan"), told.get("state")
-    if not plan or not state or not told.get("ready_s"):
+    if not plan or not state or not state["kv_tokens"] or state["phases"][-1]["name"] not in ("HTTP", "ready"):
         return None
     processes = {each["name"]: each["pss_bytes"] for each in told.get("processes") or ()}
     return {
@@ -42,6 +42,7 @@ def figures(told: dict[str, Any]) -> dict[str, Any] | None:
         "host_planned_bytes": host_bytes(plan),
         "host_measured_bytes": sum(processes.values()),
         "exit_status": told["exit_status"],
+        "cause": (told.get("why") or {}).get("cause"),
     }
 
 
@@ -79,8 +80,14 @@ def row(case: dict[str, Any]) -> tuple[str, str]:
     return (
         case["case"] + ("" if case["fitted"] else " *"),
         f"KV tokens {case['tokens_planned']} planned, {case['tokens_logged']} ({case['tokens_error']:+.1%}); "
-        f"peak {peaks} ({case['peak_error']:+.1%}); ready after {case['ready_s']:.0f} s",
+        f"peak {peaks} ({case['peak_error']:+.1%}); {ended(case)}",
     )
+
+
+def ended(case: dict[str, Any]) -> str:
+    if case["ready_s"]:
+        return f"ready after {case['ready_s']:.0f} s"
+    return f"ended in HTTP by {case['cause']}"
 
 
 def host_row(case: dict[str, Any]) -> tuple[str, str]:
@@ -159,14 +166,19 @@ def main() -> int:
     cases += [case for told in starts if (case := figures(told))]
     if not cases:
         sys.exit("no start in these files became ready")
-    ends = [named(told) for told in starts if told.get("expected_cause")]
+    # What was to be killed while it served, and ended before, tells nothing of that.
+    ends = [
+        named(told)
+        for told in starts
+        if told.get("expected_cause") and not (told["expected_to_fit"] and not told["ready_s"])
+    ]
     left = [told for told in read(chosen.seen, "starts.json") if told["case"] == "left behind"]
     profiles = [profile(told) for told in read(chosen.seen, "peak.json")]
     loads = [load for told in read(chosen.seen, "loaders.json") for load in told["loads"]]
     rows = [row(case) for case in cases]
     rows += largest([case for case in cases if case["fitted"]], "corrected by")
     rows += largest([case for case in cases if not case["fitted"]], "held out (*)")
-    rows += [host_row(case) for case in cases if not case["fitted"]]
+    rows += [host_row(case) for case in cases if case.get("host_measured_bytes")]
     rows += [("left behind", f"{len(told['segments'])} segments, {len(told['processes'])} processes") for told in left]
     rows += [named_row(end) for end in ends] + [profile_row(seen) for seen in profiles]
     if loads:
