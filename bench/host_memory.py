@@ -2,10 +2,11 @@
 
     python -m bench.host_memory [--runs 5] [--tp 1 2] [--idle 30]
 
-The same command line and environment (what `render` gives), once as it is and once through
-`rigappliance/enginestart/entry.py`.  Memory is PSS (shared pages counted once, proc(5)) of the whole process tree: its
-peak from the start to the end of decoding, and what it is made of when the engine is ready.  Greedy completions with
-their logprobs are compared as well: they have to be identical.
+The command line and environment that `render` gives, with `start = "stock"` and `load_format = "auto"`, which is the
+engine as it comes, and with our defaults, "shared" and "sequential".  Memory is PSS (shared pages counted once,
+proc(5)) of the whole process tree: its peak from the start to the end of decoding, and what it is made of when the
+engine is ready.  The KV cache, which a rig has on its cards, is as small as the CPU build takes it.  Greedy completions
+with their logprobs are compared as well: they have to be identical.
 """
 
 from __future__ import annotations
@@ -24,17 +25,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.common import ROOT, engine_home, finish, parser, spread
+from bench.common import engine_home, finish, parser, spread
 from bench.time_to_ready import first_completion
 from rigappliance.configfile import load_config
 from rigappliance.endpoint import Endpoint
 from rigappliance.launch.leftovers import remove_shared_memory, shared_memory_names
+from rigappliance.launch.plugin import provide_loader
 from rigappliance.launch.proctree import TICKS_PER_S, ProcessStat, command_line, descendants, read_stat
 from rigappliance.render.vllm import render
 from tests.engine.launching import EngineHome
 
-ENTRY = ROOT / "rigappliance" / "enginestart" / "entry.py"
 WAYS = ("stock", "shared")
+KV_CACHE = "16MiB"
+LOADER = {"stock": "auto", "shared": "sequential"}
 MIB = 2**20
 SAMPLE_S = 0.5
 PROMPTS = ("Say something.", "One two three", "The quick brown fox jumps over", "")
@@ -193,9 +196,10 @@ def stages(started: float, log: list[tuple[float, str]]) -> dict[str, float]:
     return found
 
 
-def config(home: EngineHome, tp: int) -> Path:
+def config(home: EngineHome, way: str, tp: int) -> Path:
     path = home.config(f"tp{tp}.toml")
-    text = path.read_text().replace("[engine]\n", f"[engine]\ntensor_parallel = {tp}\n")
+    keys = f'tensor_parallel = {tp}\nkv_cache_memory = "{KV_CACHE}"\nstart = "{way}"\nload_format = "{LOADER[way]}"\n'
+    text = path.read_text().replace("[engine]\n", f"[engine]\n{keys}")
     # One NUMA node: the CPU build binds no two ranks to it by itself, and would then give each all cores, whose
     # threads wait for each other in turn: 200 ms a token, that is about nothing else.
     several = '[engine.environment]\nVLLM_CPU_OMP_THREADS_BIND = "nobind"\nOMP_NUM_THREADS = "1"\n'
@@ -204,15 +208,15 @@ def config(home: EngineHome, tp: int) -> Path:
 
 
 def one_run(home: EngineHome, way: str, tp: int, idle_s: float) -> Run:
-    command = render(load_config(config(home, tp), environ={}))
+    declared = load_config(config(home, way, tp), environ={})
+    command = render(declared)
     argv = list(command.argv)
-    if way == "shared":
-        argv[1:1] = [str(ENTRY)]
+    environment = provide_loader(declared, dict(command.environment))
     before = shared_memory_names()
     started = time.monotonic()
     process = subprocess.Popen(
         argv,
-        env={**os.environ, **command.environment},
+        env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,

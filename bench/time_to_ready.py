@@ -24,6 +24,7 @@ from bench.common import engine_home, finish, parser, spread
 from rigappliance.configfile import load_config
 from rigappliance.endpoint import Endpoint, UnreachableError, complete_one_token, is_completion, port_open
 from rigappliance.launch.leftovers import remove_shared_memory, shared_memory_names
+from rigappliance.launch.plugin import provide_loader
 from rigappliance.render.vllm import render
 from tests.engine.launching import EngineHome, Launch
 
@@ -43,12 +44,14 @@ def first_completion(endpoint: Endpoint, limit_s: float = 300.0) -> float:
 
 def bare(home: EngineHome) -> float:
     """Seconds from the start of the process to the first completion."""
-    command = render(load_config(home.config(), environ={}))
+    declared = load_config(home.config(), environ={})
+    command = render(declared)
+    environment = provide_loader(declared, dict(command.environment))
     before = shared_memory_names()
     with (home.root / "bare.log").open("wb") as log:
         started = time.time()
         process = subprocess.Popen(
-            command.argv, env={**os.environ, **command.environment}, stdout=log, stderr=log, start_new_session=True
+            command.argv, env={**os.environ, **environment}, stdout=log, stderr=log, start_new_session=True
         )
         ready = first_completion(Endpoint("127.0.0.1", home.port))
         process.terminate()
