@@ -44,8 +44,8 @@ class Fault:
 
 
 CHECKPOINTS = (
-    Fault("flipped byte in a shard's header", "checkpoint-corrupt", "SafetensorError", flipped_header),
-    Fault("absurd header length of a shard", "checkpoint-corrupt", "SafetensorError", absurd_header_length),
+    Fault("flipped byte in a shard's header", "checkpoint-corrupt", "header is damaged", flipped_header),
+    Fault("absurd header length of a shard", "checkpoint-corrupt", "header is damaged", absurd_header_length),
     Fault("shard missing that the index names", "checkpoint-missing", "00002-of-00003", missing_shard),
     Fault(
         "weights of another shape than config.json says",
