@@ -12,17 +12,20 @@ import pytest
 from rigappliance.enginestart import tune
 
 
-def module_with(default: object) -> Any:
+def module_with(default: object, recheck_ms: int | None = 5000) -> Any:
     class SpinCondition:
         def __init__(self, is_reader: bool, context: object, notify_address: str, busy_loop_s: Any = default) -> None:
             self.busy_loop_s = busy_loop_s
 
-    return SimpleNamespace(SpinCondition=SpinCondition)
+    more = {} if recheck_ms is None else {"SHM_READER_RECHECK_INTERVAL_MS": recheck_ms}
+    return SimpleNamespace(SpinCondition=SpinCondition, **more)
 
 
-def test_readers_spin_for_two_milliseconds() -> None:
+def test_readers_spin_for_two_milliseconds_and_look_again_soon() -> None:
     module = module_with(1)
     assert list(tune.spin_less(module)) == []
+    # A message that was dropped costs no more than this.
+    assert module.SHM_READER_RECHECK_INTERVAL_MS == 20
     assert module.SpinCondition(True, None, "x").busy_loop_s == 0.002
     assert module.SpinCondition(True, None, "x", 5).busy_loop_s == 5
 
@@ -32,7 +35,16 @@ class Renamed:
         self.spin_s = spin_s
 
 
-@pytest.mark.parametrize("module", [module_with(0.5), SimpleNamespace(), SimpleNamespace(SpinCondition=Renamed)])
+@pytest.mark.parametrize(
+    "module",
+    [
+        module_with(0.5),
+        module_with(1, None),
+        module_with(1, 1000),
+        SimpleNamespace(),
+        SimpleNamespace(SpinCondition=Renamed),
+    ],
+)
 def test_another_condition_is_left_alone_and_that_is_said(module: Any) -> None:
     condition = vars(module).get("SpinCondition")
     defaults = vars(condition)["__init__"].__defaults__ if condition else None
