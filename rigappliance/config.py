@@ -110,7 +110,8 @@ class EngineConfig(Section):
         "shared",
         description=(
             "`shared` imports the engine once and forks core and workers from it, which saves a third of its host "
-            "memory and half of a start whose caches are filled; `stock` starts every process afresh, as vLLM does by itself."
+            "memory and half of a start whose caches are filled; `stock` starts every process afresh, as vLLM does by "
+            "itself."
         ),
     )
     device: Literal["cuda", "cpu"] = Field("cuda", description="What the engine computes on.")
