@@ -141,6 +141,8 @@ def test_who_is_stopped_comes_first(child: Child, tmp_path: Path) -> None:
 def test_each_process_has_its_text_whether_it_speaks_or_not(child: Child, tmp_path: Path) -> None:
     deaf = subprocess.Popen(["sleep", "99"])
     try:
+        # What it does until it sleeps changes between two looks.
+        assert wait_until(lambda: (found := read_stat(deaf.pid)) is not None and found.state == "S")
         stat = read_stat(deaf.pid)
         assert stat is not None
         tree = [child.stat(), stat]
