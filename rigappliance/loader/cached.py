@@ -2,6 +2,9 @@
 
 By cachestat (https://docs.kernel.org/, Linux 6.5; newer ones answer the file's owner and its writers alone). mincore
 would pretend to others that all is there.
+
+What is counted as there is read all the same, not taken from a mapping: a page that the disk failed to give counts too,
+and kills whoever touches it (SIGBUS), where a read of it says what is wrong.
 """
 
 from __future__ import annotations
