@@ -69,7 +69,11 @@ FITTING = (
         options=WORKER, kills="VLLM::EngineCore", cause="part-killed", like=0,
     ),
     Case("7B bf16, 14 layers, 0.95", SEVEN, layers(14), at(0.95, max_model_len=8192, max_num_seqs=128)),
-    Case("72B shape, 20 layers, fp8 KV, eager", INT8, layers(20), at(0.75, kv_cache_dtype="fp8", enforce_eager=True)),
+    Case(
+        "72B shape, 20 layers, fp8 KV, eager", INT8, layers(20),
+        # From an fp8 cache FlashAttention 3 gives bfloat16 only.
+        at(0.75, kv_cache_dtype="fp8", enforce_eager=True, dtype="bfloat16"),
+    ),
     Case(
         "72B shape, 12 layers, 4096 tokens a step", INT8, layers(12),
         at(0.6, max_num_batched_tokens=4096, max_num_seqs=64, max_model_len=8192),
@@ -110,3 +114,15 @@ SPOILT = (
     Case("no compiler", INT8, layers(8), at(0.6), fits=False, cause="jit-no-compiler"),
     Case("another process holds the card", INT8, layers(8), at(0.6), fits=False, cause="card-memory-taken"),
 )
+# For 32 requests (vllm/config/vllm.py, _set_cudagraph_sizes).
+ENGINES_OWN = [1, 2, 4, *range(8, 65, 8)]
+# The same model with what a first start may save: sizes of graphs, graphs in pieces only, none and no compiled model.
+CHOICES = (
+    Case(
+        "40 layers, the engine's own graphs", INT8, layers(40), at(0.8),
+        options={"cudagraph-capture-sizes": ENGINES_OWN},
+    ),
+    Case("40 layers, graphs for 32 requests", INT8, layers(40), at(0.8), like=0),
+    Case("40 layers, those in pieces only (-O1)", INT8, layers(40), at(0.8, optimization_level=1), like=0),
+    Case("40 layers, none (-O0)", INT8, layers(40), at(0.8, optimization_level=0), like=0),
+)  # fmt: skip

@@ -1,8 +1,9 @@
 """Hold the product against a real card: `python3 -m bench.gpu.main STAGE... --python ENGINE --work DIR --out DIR`.
 
 Stages: facts (the machine, its checks), starts (the plan against starts; fitting, refused and spoilt ones, with what
-`why` says), loaders (a checkpoint with bytes in it, read the stock way and ours), bench (the operator's figures). Each
-stage writes OUT/STAGE.json and all logs of engines so far, OUT/logs.tar.xz, as soon as it has something.
+`why` says; those numbered from 60 on are measured with the engine's client, and one of them by `rigappliance bench`),
+loaders (a checkpoint with bytes in it, read the stock way and ours). Each stage writes OUT/STAGE.json and all logs of
+engines so far, OUT/logs.tar.xz, as soon as it has something.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.gpu import failures, gate
-from bench.gpu.cases import FITTED, FITTING, INT8, REFUSED, SPOILT, Case, layers
+from bench.gpu.cases import CHOICES, FITTED, FITTING, INT8, REFUSED, SPOILT, Case, layers
 from bench.gpu.checkpoints import filled, shape_with
+from bench.gpu.gate import STACKS
 from bench.gpu.running import ENVIRONMENT, Started, begin, configured, finish, parsed, planned, verb, write_config
+from bench.gpu.speed import Speed
 from rigappliance.launch.leftovers import shared_memory_names
 
 NUMBERED = {
@@ -34,13 +37,17 @@ NUMBERED = {
     **dict(enumerate(FITTED, start=20)),
     **dict(enumerate(REFUSED, start=30)),
     **dict(enumerate(SPOILT, start=50)),
+    **dict(enumerate(CHOICES, start=60)),
 }
+FIRST_CHOICE = 60
+# The one that an operator has: it is measured by `rigappliance bench`, too.
+OPERATORS = 61
 NO_COMPILER, CARD_HELD = 50, 51
 # What tells most for its time comes first; what shares caches with another comes after it.
 ORDER = (3, 6, 30, 31, 32, 33, CARD_HELD, NO_COMPILER, 0, 9, 1, 8, 4, 7, 2, 5)
 # Launches that import while another has the card.
 AHEAD = 3
-STAGES = ("facts", "starts", "loaders", "bench")
+STAGES = ("facts", "starts", "loaders")
 
 
 class Session:
@@ -68,6 +75,8 @@ class Session:
         (self.out / f"{stage}.json").write_text(json.dumps(found, indent=1, default=str) + "\n")
         with tarfile.open(self.out / "logs.tar.xz", "w:xz") as archive:
             archive.add(self.logs, "logs")
+            if directory := os.environ.get(STACKS):
+                archive.add(directory, "stacks")
 
     def facts(self) -> Iterator[Any]:
         yield verb("facts", "--output", str(self.out / "machine.json"))
@@ -100,11 +109,6 @@ class Session:
         assert self.loading is not None
         yield self.loading.go()
 
-    def bench(self) -> Iterator[Any]:
-        config, _, _ = configured(FITTING[0], self.work, self.python, 0)
-        answer = verb("bench", "-c", str(config), "--start", "--quick", "--json", limit_s=400)
-        yield {"status": answer["status"], "report": parsed(answer), "err": answer["err"][-4000:]}
-
 
 class Starter:
     """Plans all cases while nothing has the card, and has the next few launches wait before their gates."""
@@ -124,8 +128,11 @@ class Starter:
             number = self.todo.popleft()
             case = NUMBERED[number]
             environment = failures.without_compiler(self.session.work) if number == NO_COMPILER else None
-            during = failures.kill_part(case.kills) if case.kills else None
             files, told = self.files[number], self.plans[number]
+            during: Any = failures.kill_part(case.kills) if case.kills else None
+            if number >= FIRST_CHOICE:
+                checkpoint = self.session.work / f"checkpoint{number - number % 10 + (case.like or 0)}"
+                during = Speed(files[0], self.session.python, checkpoint, operators=number == OPERATORS)
             self.begun.append(begin(case, number, files, told, self.session.logs, environment, during))
 
     def is_taken(self, number: int) -> bool:

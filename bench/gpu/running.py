@@ -105,6 +105,8 @@ class Started:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.told["exit_status"] = "killed"
+        if hasattr(self.during, "close"):
+            self.during.close()
 
 
 def configured(case: Case, work: Path, python: Path, number: int, **more: Any) -> tuple[Path, Path, Path]:

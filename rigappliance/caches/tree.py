@@ -116,19 +116,21 @@ def record_files(
     """All whole files, in the order of their names; digests of ``known`` that still have size and time are taken over.
 
     What is new is of ``setup``, and what was read since ``since_ns`` is from now on.  A file that changes meanwhile is
-    left out, and those of a directory in which something was written after ``until_ns``.  Raises ``OSError`` where one
-    cannot be read.
+    left out, and new ones of a directory in which something was written after ``until_ns``.  Raises ``OSError`` where
+    one cannot be read.
     """
     found = {}
     present = sorted(files_of(directory))
     late = {parent(name) for name, status in present if until_ns is not None and status.st_mtime_ns > until_ns}
     for name, status in present:
-        if not stat.S_ISREG(status.st_mode) or name.endswith(TEMPORARY) or parent(name) in late:
+        if not stat.S_ISREG(status.st_mode) or name.endswith(TEMPORARY):
             continue
         old = known.get(name)
         if old and (old.size_bytes, old.mtime_ns) == (status.st_size, status.st_mtime_ns):
             used = status.st_atime_ns >= since_ns - ACCESS_STEP_NS
             found[name] = replace(old, setup=setup) if used else old
+            continue
+        if parent(name) in late:
             continue
         with suppress(FileNotFoundError):
             sha256 = digest_of(directory / name)

@@ -332,6 +332,18 @@ def test_the_seal_of_the_end_takes_what_came_while_serving_and_keeps_the_times(s
     assert (kept.filled_s, kept.last_s) == (DURATIONS, {"compile": 1.0})
 
 
+def test_a_crash_just_after_readiness_leaves_what_was_vouched_for_then(tmp_path: Path) -> None:
+    """A second start on a card compiled its kernels anew, for 40 s: the first had been killed seconds after it."""
+    keeper = Keeper(tmp_path, identity(), print)
+    keeper.before()
+    fill(tmp_path)
+    keeper.ready(DURATIONS)
+    fill(tmp_path, {"triton/late.cubin": b"half of"})
+    keeper.ended(ready=True, in_order=False, compiled=True)
+    assert [line for line in prepare(tmp_path, identity()) if "removed 1 file " in line]
+    assert found(tmp_path) == CONTENT
+
+
 def test_clear_leaves_what_is_beside_the_caches(state: Path) -> None:
     fill(state, {"huggingface/token": b"secret"})
     flip(state / "cache" / MODEL)
