@@ -92,7 +92,7 @@ def read(stream: BinaryIO, exit_status: int | None = None) -> BareLog:
         log=evidence,
         phase=reader.tracker.phase,
         ready=evidence.serving,
-        asked=evidence.stopping and not evidence.of(Role.ROOT),
+        asked=evidence.stopping and not evidence.of(Role.ROOT) and not evidence.ends_with_error,
         exit_status=status,
         kernel_lines=tuple(reader.kernel),
         journal_lines=tuple(reader.journal),
@@ -133,7 +133,7 @@ def failed(seen: Observations) -> bool:
     log = seen.log
     if seen.exit_status is not None and (seen.exit_status != 0 or not log.stopping):
         return True
-    if log.of(Role.ROOT) or log.of(Role.CONSEQUENCE):
+    if log.of(Role.ROOT) or log.of(Role.CONSEQUENCE) or log.ends_with_error:
         return True
     if (seen.kernel_lines or seen.journal_lines) and diagnose(seen).cause.name not in ("unknown", "stopped"):
         return True

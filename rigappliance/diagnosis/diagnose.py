@@ -25,7 +25,8 @@ def diagnose(seen: Observations, without: frozenset[str] = frozenset(), rules: t
 
 
 def _unknown(seen: Observations) -> Diagnosis:
-    words = (*seen.log.of(Role.NOTE), *seen.log.of(Role.CONSEQUENCE))
+    late = (seen.log.late,) if seen.log.late else ()
+    words = (*seen.log.of(Role.NOTE), *seen.log.of(Role.CONSEQUENCE), *late)
     evidence = [of_hit(hit) for hit in sorted(words, key=lambda hit: hit.number)[:SHOWN_WORDS]]
     if seen.exit_status is not None:
         evidence.insert(0, Evidence(EXIT, str(seen.exit_status)))

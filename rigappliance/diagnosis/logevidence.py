@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from rigappliance.diagnosis.signature import Role
 
 
+# Lines that may follow an exception that ended a process.
+CLOSING = 1
+
+
 @dataclass(frozen=True)
 class Hit:
     """A line that speaks for a cause; ``number`` counts from 1. A consequence has no cause."""
@@ -28,6 +32,12 @@ class LogEvidence:
     serving: bool = False  # HTTP had come up
     from_start: bool = False  # the log begins where the engine did
     stopping: bool = False  # it says that it was told to stop, before anything failed
+    late: Hit | None = None  # the last exception after that: of a stop, or the reason of one that nobody asked for
+
+    @property
+    def ends_with_error(self) -> bool:
+        """Whether its last word is an exception after a stop: what stopped it was then an error, and no order."""
+        return self.late is not None and self.late.number >= self.lines - CLOSING
 
     def of(self, role: Role) -> tuple[Hit, ...]:
         return tuple(hit for hit in self.hits if hit.role is role)

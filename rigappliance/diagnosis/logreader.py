@@ -54,6 +54,7 @@ class LogReader:
         self._from_start = False
         self._serving = False
         self._stopping = False
+        self._late: Hit | None = None
 
     def feed(self, line: str, number: int | None = None) -> None:
         """Take one line. ``number`` is its place in the file where the caller counts otherwise."""
@@ -76,6 +77,7 @@ class LogReader:
             from_start=self._from_start,
             serving=self._serving,
             stopping=self._stopping,
+            late=self._late,
         )
 
     def _take(self, line: str) -> None:
@@ -112,8 +114,11 @@ class LogReader:
                     if pattern is None or pattern.search(line):
                         best = place, signature
                         break
-        if best is not None and (best[1].warning or not warned) and self._counts(best[1]):
-            self._keep(line, best[1])
+        if best is not None and (best[1].warning or not warned):
+            if self._counts(best[1]):
+                self._keep(line, best[1])
+            elif self._stopping and best[1].role is Role.NOTE:
+                self._late = Hit(best[1].name, "", self._lines, _kept(line), Role.NOTE)
         self._echo = False
 
     def _milestones(self, line: str) -> None:
@@ -123,7 +128,7 @@ class LogReader:
             # A log may hold one start after another, and the last one is asked about.
             self._earlier = tuple(self._hits) if self._fatal() else self._earlier
             self._forget()
-            self._from_start, self._serving, self._stopping = True, False, False
+            self._from_start, self._serving, self._stopping, self._late = True, False, False, None
         elif "Application startup complete" in line:
             # What failed before it did not matter.
             self._serving = True

@@ -86,6 +86,10 @@ def _option(text: str) -> str:
         return f"choose an engine.tensor_parallel that divides {match[1]} ({match[2]} does not)"
     if match := _UNRECOGNISED.search(text):
         return f"remove {match[1].strip()} from engine.extra_args"
+    if "For FP8 input" in text:
+        return "set engine.dtype to bfloat16, or engine.kv_cache_dtype to auto"
+    if "FP8 KV cache" in text:
+        return "set engine.kv_cache_dtype to auto"
     return ""
 
 

@@ -15,7 +15,7 @@ from rigappliance.plan.cardtable import card_named
 from rigappliance.plan.coefficients import Coefficients
 from rigappliance.plan.fit import CardQuestion, Fit, Verdict
 from rigappliance.plan.host import HostNeeds, HostPlan, plan_host
-from rigappliance.plan.kernels import dotted, least_capability
+from rigappliance.plan.kernels import activations_dtype, cache_refusal, dotted, least_capability
 from rigappliance.plan.kvcache import kv_tokens
 from rigappliance.plan.layout import Layout, layouts
 from rigappliance.plan.layout import Verdict as LayoutVerdict
@@ -132,8 +132,8 @@ def make_plan(
     notes += fit.memory.notes if fit.memory else ()
     notes += sharing_notes(fit)
     verdict, reasons = combined(fit, host)
-    if old := too_old(config, shape, usable):
-        verdict, reasons = Verdict.TOO_LARGE, (old, *reasons)
+    if missing := no_kernels(config, shape, usable):
+        verdict, reasons = Verdict.TOO_LARGE, (missing, *reasons)
     plan = Plan(
         model=config.model.name,
         arguments=arguments,
@@ -181,13 +181,15 @@ def deepened(
     )
 
 
-def too_old(config: RigConfig, shape: CheckpointShape, cards: Sequence[CardFacts]) -> str:
+def no_kernels(config: RigConfig, shape: CheckpointShape, cards: Sequence[CardFacts]) -> str:
     """A clause about cards that the engine has no kernels for; empty where there are none."""
     method = config.engine.quantization or (shape.quantisation.method if shape.quantisation else None)
     least, reason = least_capability(method, config.engine.dtype)
     known = [card.compute_capability for card in cards if card.compute_capability]
+    dtype = activations_dtype(config.engine.dtype, shape.numbers["dtype"])
+    refusals = (cache_refusal(config.engine.kv_cache_dtype, dtype, found) for found in known)
     if not known or min(known) >= least:
-        return ""
+        return next(filter(None, refusals), "")
     return f"a card has compute capability {dotted(min(known))}, and the engine needs {dotted(least)} {reason}"
 
 

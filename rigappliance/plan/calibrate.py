@@ -11,6 +11,7 @@ from statistics import mean
 
 from rigappliance.launch.treememory import ProcessMemory
 from rigappliance.plan.coefficients import Coefficient, Coefficients
+from rigappliance.plan.host import peers_bytes
 from rigappliance.plan.memory import CardPlan
 
 GIB = 1 << 30
@@ -105,8 +106,10 @@ def from_processes(
     workers = of("Worker")
     if workers and device == "cuda":
         worker = f"host.worker{own}"
-        value = max(0, round(mean(workers)) - numbers.size_bytes(worker))
-        yield measured("host.cuda_serving", value, f"{how} of {len(workers)} workers, less {worker}")
+        peers = peers_bytes(len(workers), numbers)
+        value = max(0, round(mean(workers)) - numbers.size_bytes(worker) - peers)
+        less = f"{worker} and host.peers" if peers else worker
+        yield measured("host.cuda_serving", value, f"{how} of {len(workers)} workers, less {less}")
 
 
 def measured(name: str, value: int, how: str) -> Coefficient:

@@ -113,7 +113,7 @@ def lines_while(phase: str, needs: HostNeeds, numbers: Coefficients) -> tuple[Li
         Line("workers", ranks * numbers.size_bytes(f"host.worker{own}"), "measured", f"{ranks} × {each}"),
     ]
     if needs.device == "cuda":
-        driver = numbers.size_bytes(f"host.cuda_{phase}")
+        driver = numbers.size_bytes(f"host.cuda_{phase}") + peers_bytes(ranks, numbers)
         what = "CUDA's and NCCL's host memory, pinned buffers, slices on their way to the card"
         lines.append(Line("cuda", ranks * driver, "measured", f"{ranks} × {what}"))
     else:
@@ -123,6 +123,11 @@ def lines_while(phase: str, needs: HostNeeds, numbers: Coefficients) -> tuple[Li
         if phase == "serving":
             lines.append(Line("kv-cache", ranks * needs.cpu_kv_bytes, "declared", f"{ranks} × its KV cache"))
     return tuple(lines)
+
+
+def peers_bytes(ranks: int, numbers: Coefficients) -> int:
+    """What each rank holds for the others: NCCL's buffers, shared memory, the other cards' contexts."""
+    return numbers.size_bytes("host.peers") if ranks > 1 else 0
 
 
 def place(phase: str, lines: tuple[Line, ...], room: int, cache: int, swap: int, already: int = 0) -> HostPhase:

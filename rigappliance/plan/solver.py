@@ -8,6 +8,7 @@ from typing import Any
 
 from rigappliance.plan.arguments import EngineArguments
 from rigappliance.plan.fit import Fit, Verdict
+from rigappliance.plan.kernels import HOPPER
 from rigappliance.plan.kvcache import block_tokens
 from rigappliance.units import format_size
 
@@ -136,7 +137,9 @@ def changes(
     if not arguments.enforce_eager:
         yield {"engine.enforce_eager": True}, replace(arguments, enforce_eager=True)
     if arguments.kv_cache_dtype == "auto" and capability is not None and capability >= FP8_CAPABILITY:
-        yield {"engine.kv_cache_dtype": "fp8"}, replace(arguments, kv_cache_dtype="fp8")
+        # On Hopper the only type that attention can read such a cache into.
+        more = {"engine.dtype": "bfloat16"} if capability[0] == HOPPER else {}
+        yield {"engine.kv_cache_dtype": "fp8", **more}, replace(arguments, kv_cache_dtype="fp8")
     for tensor, pipeline in layouts:
         if (tensor, pipeline) != (arguments.tensor_parallel, arguments.pipeline_parallel):
             keys = {"engine.tensor_parallel": tensor, "engine.pipeline_parallel": pipeline}

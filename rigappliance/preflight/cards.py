@@ -6,7 +6,7 @@ from rigappliance.config import RigConfig
 from rigappliance.facts.gpu import CardFacts, GpuFacts
 from rigappliance.facts.kernelmessages import KernelFaults
 from rigappliance.facts.model import ModelFacts
-from rigappliance.plan.kernels import dotted, least_capability
+from rigappliance.plan.kernels import activations_dtype, cache_refusal, dotted, least_capability
 from rigappliance.preflight.cardcondition import check_memory_errors, check_slowdown, check_temperature, check_xids
 from rigappliance.preflight.cardlinks import check_links, check_peers
 from rigappliance.preflight.cardpower import check_persistence, check_power
@@ -182,6 +182,16 @@ def check_capability(config: RigConfig, cards: tuple[CardFacts, ...], model: Mod
     if len(known) < len(cards):
         return warn("cards.capability", "a card does not tell its compute capability", expected, "see `nvidia-smi`")
     old = [f"card {card.index}, {card.name}, has {dotted(found)}" for found, card in known if found < least]
+    dtype = activations_dtype(config.engine.dtype, model.dtype)
+    refusals = [cache_refusal(config.engine.kv_cache_dtype, dtype, found) for found, _ in known]
+    if not old and any(refusals):
+        return fail(
+            "cards.capability",
+            f"engine.kv_cache_dtype is {config.engine.kv_cache_dtype} and activations are {dtype}: "
+            f"{next(filter(None, refusals))}",
+            "a cache that attention can read",
+            "set engine.dtype to bfloat16, or engine.kv_cache_dtype to auto",
+        )
     if not old:
         return ok("cards.capability", f"compute capability {dotted(min(found for found, _ in known))}")
     remedy = "set engine.dtype to float16" if "bfloat16" in reason else "use newer cards"

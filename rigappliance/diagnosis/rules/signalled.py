@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rigappliance.diagnosis.finding import EVENTS, EXIT, KERNEL, PROCESS, found, of_hit
 from rigappliance.diagnosis.kernellog import Trap, is_engine_name, program_xids, traps
-from rigappliance.diagnosis.observations import Observations
+from rigappliance.diagnosis.observations import DeadPart, Observations
 from rigappliance.diagnosis.result import Confidence, Diagnosis, Evidence
 from rigappliance.diagnosis.rules.logcause import bus_error
 from rigappliance.diagnosis.signature import Role
@@ -22,6 +22,11 @@ _REPORTS = (
     ("worker-init", ("worker-start", "worker-hit", "worker-failed")),
     ("engine-dead", ("core-fatal", "core-start", "core-hit")),
 )
+# What core and workers say of an exception of their own before they leave.
+_OWN_WORDS = {
+    "VLLM::EngineCor": ("core-fatal", "core-start", "core-hit"),
+    "VLLM::Worker": ("worker-start", "worker-hit", "worker-failed"),
+}
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGTRAP, signal.SIGSYS)
 # Without anything known about memory, this share of the limit is as good as the limit.
 AT_LIMIT_SHARE = 0.98
@@ -85,11 +90,20 @@ def first_end(seen: Observations) -> End | None:
         # A process that left by itself was ended by no signal, whoever did not see it leave.
         return logged if logged.status < 0 else None
     for part in seen.dead_parts:
-        if part.status is None:
+        if part.status is None and not _left_by_an_error(part, seen):
             return End(None, Evidence(PROCESS, f"{part.name} (pid {part.pid}): gone without a word"))
     if seen.exit_status is not None and seen.exit_status < 0:
         return End(seen.exit_status, Evidence(EXIT, _name(seen.exit_status)))
     return logged or _silent_end(seen)
+
+
+def _left_by_an_error(part: DeadPart, seen: Observations) -> bool:
+    """Whether the log has the exception by which a process left, or by which the API server ended all of them."""
+    if seen.log.late is not None:
+        return True
+    words = next((names for begin, names in _OWN_WORDS.items() if part.name.startswith(begin)), ())
+    said = [hit.number for hit in seen.log.of(Role.CONSEQUENCE) if hit.signature in words]
+    return bool(said) and any(hit.number > said[0] for hit in seen.log.of(Role.NOTE))
 
 
 def _logged_status(seen: Observations) -> End | None:

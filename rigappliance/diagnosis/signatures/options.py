@@ -65,6 +65,9 @@ OPTIONS = (
         "attention backends",
         r"[Hh]ead size \S+ is not supported|head_size .* not supported",
     ),
+    # Of FlashAttention 3, at the first request: from an fp8 cache it computes bfloat16 alone.
+    Signature("fp8-output", REJECTED, "For FP8 input, output must have dtype BF16", "flash-attention, hopper"),
+    Signature("fp8-cache", REJECTED, "FP8 KV cache is not supported by", "v1/attention/backends", confidence=CERTAIN),
     hint("pydantic", REJECTED, "validation error", "pydantic", r"\d+ validation errors? for "),
     hint("pydantic-value", REJECTED, "Value error, ", "pydantic"),
 )

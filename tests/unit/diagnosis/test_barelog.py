@@ -35,6 +35,11 @@ def test_a_start_and_stop_without_a_failure_has_none(name: str, exit_status: int
     assert result.stopping
 
 
+@pytest.mark.parametrize("name", ["cuda-first-start.log", "cuda-eager.log"])
+def test_an_exception_while_it_stops_is_not_why_it_ended(name: str) -> None:
+    assert cause(lines_of(name)) in (None, "stopped")
+
+
 @pytest.mark.parametrize("when", ["config", "workers", "weights", "profiling", "serving"])
 def test_a_start_that_goes_on_has_not_failed(when: str) -> None:
     assert cause("\n".join(start_until(when))) is None
@@ -45,6 +50,8 @@ CAUSES = {
     "truncated-shard.log": "checkpoint-truncated",
     "too-few-numa-nodes.log": "option-rejected",
     "worker-killed.log": "part-killed",
+    "failures/api-server-own-error.log": "unknown",
+    "failures/cuda-fp8-cache-float16.log": "option-rejected",
     "failures/cache-disk-full.log": "disk-full",
     "failures/checkpoint-unreadable.log": "checkpoint-missing",
     "failures/core-killed.log": "part-killed",

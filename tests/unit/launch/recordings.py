@@ -7,7 +7,7 @@ from pathlib import Path
 DIRECTORY = Path(__file__).resolve().parents[2] / "recordings"
 NAMES = (
     "first-start", "cached-start", "truncated-shard", "port-taken", "too-few-numa-nodes", "worker-killed",
-    "cuda-first-start", "cuda-eager",
+    "cuda-first-start", "cuda-eager", "cuda-second-start",
 )  # fmt: skip
 
 

@@ -47,6 +47,10 @@ ON_A_CARD = [*STARTED[:-1], Phase.GRAPHS, Phase.HTTP]
 CAPTURED = [(Phase.GRAPHS, *bar) for bar in ((0, 11), (4, 11), (9, 11), (11, 11), (0, 7), (6, 7), (7, 7))]
 
 
+# Twice, and so quickly that each bar is seen empty and full.
+SECOND = [(Phase.GRAPHS, *bar) for bar in ((0, 7), (7, 7), (0, 7), (7, 7))]
+
+
 @pytest.mark.parametrize(
     ("name", "phases", "bars", "kv_tokens", "listening"),
     [
@@ -57,6 +61,7 @@ CAPTURED = [(Phase.GRAPHS, *bar) for bar in ((0, 11), (4, 11), (9, 11), (11, 11)
         ("too-few-numa-nodes", STARTED[:2], [], None, False),
         ("worker-killed", STARTED, SHARDS, 524_288, True),
         ("cuda-first-start", ON_A_CARD, CAPTURED, 1_741_920, True),
+        ("cuda-second-start", ON_A_CARD, SECOND, 3_724_224, True),
         # Nothing is compiled, profiled by name or captured.
         ("cuda-eager", [*STARTED[:3], Phase.KV_CACHE, Phase.HTTP], [], 1_420_192, True),
     ],

@@ -92,13 +92,16 @@ def test_processes_give_the_hosts_numbers_swap_included() -> None:
     found = {one.name: one.value for one in from_processes(processes, shipped(), "cuda", "stock")}
     assert found.keys() == {"host.api_server", "host.engine_core", "host.cuda_serving"}
     assert found["host.api_server"] == 500 * MIB and found["host.engine_core"] == 400 * MIB
-    assert found["host.cuda_serving"] == 3 * GIB - shipped().size_bytes("host.worker")
+    peers = shipped().size_bytes("host.peers")
+    assert found["host.cuda_serving"] == 3 * GIB - shipped().size_bytes("host.worker") - peers
     assert "host.cuda_serving" not in {one.name for one in from_processes(processes, shipped(), "cpu", "stock")}
     forked = {one.name: one.value for one in from_processes(processes, shipped(), "cuda", "shared")}
     # Together they are what all processes hold.
     assert forked["host.imports"] == 300 * MIB + 8 * GIB
     assert forked["host.api_server_own"] == 300 * MIB and forked["host.engine_core_own"] == 300 * MIB
-    assert forked["host.cuda_serving"] == 2 * GIB - shipped().size_bytes("host.worker_own")
+    assert forked["host.cuda_serving"] == 2 * GIB - shipped().size_bytes("host.worker_own") - peers
+    alone = {one.name: one.value for one in from_processes(processes[:3], shipped(), "cuda", "stock")}
+    assert alone["host.cuda_serving"] == 3 * GIB - shipped().size_bytes("host.worker")
 
 
 def test_the_file_is_read_back_and_goes_before_the_shipped_numbers(tmp_path: Path) -> None:

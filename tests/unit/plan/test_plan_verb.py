@@ -67,6 +67,18 @@ def test_at_0_90_it_is_not_called_safe_and_the_line_is_named(seed: Path) -> None
     assert any("engine.gpu_memory_utilization" in way["keys"] for way in found["ways"])
 
 
+def test_a_cache_that_attention_cannot_read_is_refused_and_read_as_bfloat16_it_is_not(seed: Path) -> None:
+    h200 = Path(__file__).resolve().parents[2] / "recordings/h200-facts.json"
+    file = seed / "fp8.toml"
+    declared = "[engine]\ntensor_parallel = 1\nkv_cache_dtype = 'fp8'\n[memory]\nswap = '128GiB'\n"
+    asked = ("-c", "fp8.toml", "--machine", str(h200), "--model", "Qwen/Qwen2.5-32B-Instruct-GPTQ-Int8")
+    file.write_text(declared)
+    refused = plan(*asked, directory=seed)
+    assert refused["verdict"] == "does not fit" and "bfloat16" in refused["reasons"][0]
+    file.write_text(declared.replace("kv_cache", "dtype = 'bfloat16'\nkv_cache"))
+    assert plan(*asked, directory=seed)["verdict"] == "fits"
+
+
 def test_a_buyer_asks_for_other_cards_and_models(seed: Path) -> None:
     small = plan("--cards", "6 x RTX 3060", "--model", "Qwen/Qwen2.5-32B-Instruct-GPTQ-Int4", directory=seed)
     assert small["verdict"] == "fits" and "6 × " in small["machine"]

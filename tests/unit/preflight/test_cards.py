@@ -110,6 +110,27 @@ def test_kernels_need_a_compute_capability(
     assert of(findings, "cards.capability").severity == severity
 
 
+@pytest.mark.parametrize(
+    ("capability", "cache", "dtype", "of_model", "severity"),
+    [
+        # An H200 served such an engine until its first request.
+        ((9, 0), "fp8", "auto", "float16", "fail"),
+        ((9, 0), "fp8_e4m3", "float16", "bfloat16", "fail"),
+        ((9, 0), "fp8", "bfloat16", "float16", "ok"),
+        ((9, 0), "fp8", "auto", "bfloat16", "ok"),
+        ((9, 0), "auto", "auto", "float16", "ok"),
+        ((8, 9), "fp8", "auto", "float16", "ok"),
+    ],
+)
+def test_attention_has_to_read_the_cache(
+    capability: tuple[int, int], cache: str, dtype: str, of_model: str, severity: str
+) -> None:
+    declared = config(engine={"dtype": dtype, "kv_cache_dtype": cache})
+    found = of(check_cards(declared, gpu(compute_capability=capability), qwen(dtype=of_model)), "cards.capability")
+    assert found.severity == severity
+    assert severity == "ok" or "bfloat16" in (found.remedy or "")
+
+
 def test_a_declared_method_wins_over_the_checkpoints() -> None:
     declared = config(engine={"quantization": "gptq"})
     findings = check_cards(declared, gpu(compute_capability=(7, 0)), qwen(quantisation=None))
