@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from rigappliance.diagnosis.signature import Role
 
-
 # Lines that may follow an exception that ended a process.
 CLOSING = 1
 
