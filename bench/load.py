@@ -1,6 +1,6 @@
 """The stock loader and others over one checkpoint: N ranks, little memory, a cold cache, a hard disk's model.
 
-    python -m bench.load [--ranks 8] [--runs 5] [--disk hdd|fast] [--variants stock ours ...]
+    python -m bench.load [--ranks 8] [--runs 5] [--disk hdd|fast|cache] [--variants stock ours ...]
 
 The checkpoint has the tensors of Qwen2.5-72B-Instruct-GPTQ-Int8 in two layers (bench/loadwork/checkpoint.py), each rank
 is a process with the engine's own model class, and all of them start at once in a group whose memory is a fifth of the
@@ -8,8 +8,8 @@ checkpoint, which only what the loading itself takes is charged to. The disk is 
 has its turn, and one sequential read of the same files (dd bs=1M), which is what ratios are against. Every variant's
 parameters are compared with those of the stock loader, byte by byte.
 
---disk fast: the same files from the page cache, no limit: what a loader costs where the disk does not matter.
-It needs root, /dev/fuse and the engine.
+--disk fast: the same files on the disk of the machine, of which nothing is in memory, no limit; --disk cache: from the
+page cache, what a loader costs where no disk matters. It needs root, /dev/fuse and the engine.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main() -> int:
     arguments.add_argument("--shards", type=int, default=4)
     arguments.add_argument("--checkpoint", type=Path, help="made there if it is missing, and kept; default: made anew")
     arguments.add_argument("--limit-share", type=float, default=0.2, help="memory of the group over the checkpoint")
-    arguments.add_argument("--disk", choices=("hdd", "fast"), default="hdd")
+    arguments.add_argument("--disk", choices=("hdd", "fast", "cache"), default="hdd")
     arguments.add_argument("--fifo", action="store_true", help="the disk serves in the order of arrival")
     arguments.add_argument("--stagger-s", type=float, default=0.0, help="seconds between the starts of two ranks")
     arguments.add_argument("--rival", type=float, default=0.0, help="random reads a second by somebody else (swap)")
@@ -84,7 +84,7 @@ def main() -> int:
             wanted = [variant for variant in wanted if not reasons[variant.name]]
             with team(chosen.engine_python, source, ranks, root / "ranks.log") as people:
                 mount = partial(mounted, source, fifo=chosen.fifo) if chosen.disk == "hdd" else None
-                bench = Bench(source, people, mount, limit, chosen.stagger_s, chosen.rival)
+                bench = Bench(source, people, mount, limit, chosen.stagger_s, chosen.rival, chosen.disk == "fast")
                 if chosen.rival:
                     write_file(source)
                 # Before a disk is mounted: it serves what is there at that time.
@@ -101,7 +101,7 @@ def main() -> int:
             "rival_reads_s": chosen.rival,
             "variants": {variant.name: variant.what for variant in VARIANTS}, "by_ranks": results,
         }  # fmt: skip
-        finish("load" if chosen.disk == "hdd" else "load_fast", chosen.output, told, rows)
+        finish("load" if chosen.disk == "hdd" else f"load_{chosen.disk}", chosen.output, told, rows)
     except RuntimeError as error:
         log = root / "ranks.log"
         tail = log.read_text(errors="replace").splitlines()[-20:] if log.exists() else []

@@ -16,6 +16,7 @@ from bench.loadwork import groups
 from bench.loadwork.figures import Run
 from bench.loadwork.rival import rival
 from bench.loadwork.team import Team
+from rigappliance.loader.cached import any_cached
 from rigappliance.units import format_size
 
 
@@ -45,7 +46,10 @@ STOCK, SHARDED, EAGER = VARIANTS[0], VARIANTS[6], VARIANTS[4]
 
 @dataclass
 class Bench:
-    """One number of ranks. ``mount`` makes a fresh disk; without it, the page cache is the disk."""
+    """One number of ranks. ``mount`` makes a fresh disk; without it, the files are read where they lie.
+
+    ``forgotten``: the page cache has nothing of them then.
+    """
 
     source: Path
     ranks: Team
@@ -53,6 +57,7 @@ class Bench:
     limit_bytes: int
     stagger_s: float
     rival_reads_s: float = 0.0
+    forgotten: bool = False
     right: tuple[dict[str, int], ...] = ()
     disk: HardDisk | None = None
     group: groups.Group | None = None
@@ -80,6 +85,8 @@ class Bench:
         before, and then a first read counts as a refault.
         """
         if self.mount is None:
+            if self.forgotten:
+                forget(self.source)
             yield self.source, []
             return
         name = f"rigbench-load-{os.getpid()}"
@@ -138,6 +145,16 @@ def left_out(variant: Variant, source: Path, ranks: int, limit_bytes: int, disk:
         if ranks * largest > limit_bytes:
             return f"does not fit: {ranks} ranks times a shard of {format_size(largest)} in {format_size(limit_bytes)}"
     return ""
+
+
+def forget(directory: Path) -> None:
+    """Have the page cache drop the shards. Raises ``RuntimeError`` where it keeps any of them."""
+    os.sync()
+    for path in directory.glob("*.safetensors"):
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            if any_cached(file.fileno(), path.stat().st_size):
+                raise RuntimeError(f"{path.name} stays in the page cache; is it in use?")
 
 
 def nothing() -> None:

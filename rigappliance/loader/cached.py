@@ -29,9 +29,18 @@ class Counts(ctypes.Structure):
 
 def all_cached(descriptor: int, offset: int, size: int) -> bool:
     """Every page of ``size`` bytes from ``offset`` on; no where the kernel does not say."""
+    pages = -(-(offset + size) // PAGE_BYTES) - offset // PAGE_BYTES
+    return size > 0 and pages_cached(descriptor, offset, size) >= pages
+
+
+def any_cached(descriptor: int, size: int) -> bool:
+    """Any page of the first ``size`` bytes, as far as the kernel says."""
+    return pages_cached(descriptor, 0, size) > 0
+
+
+def pages_cached(descriptor: int, offset: int, size: int) -> int:
     wanted, found = Range(offset, size), Counts()
     library = ctypes.CDLL(None, use_errno=True)
-    if size <= 0 or library.syscall(SYS_CACHESTAT, descriptor, ctypes.byref(wanted), ctypes.byref(found), 0) != 0:
-        return False
-    pages = -(-(offset + size) // PAGE_BYTES) - offset // PAGE_BYTES
-    return bool(found.cached >= pages)
+    if library.syscall(SYS_CACHESTAT, descriptor, ctypes.byref(wanted), ctypes.byref(found), 0) != 0:
+        return 0
+    return int(found.cached)
