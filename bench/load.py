@@ -18,6 +18,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from typing import Any
 
 from bench.common import finish, parser
 from bench.hdd import DiskModel, mounted, unavailable
+from bench.loadwork.backed import all_memory_backed
 from bench.loadwork.checkpoint import write_checkpoint
 from bench.loadwork.figures import Run, medians, over, row
 from bench.loadwork.rival import write_file
@@ -89,7 +91,8 @@ def main() -> int:
                     write_file(source)
                 # Before a disk is mounted: it serves what is there at that time.
                 bench.prepare(SHARDED in wanted)
-                found = measure(bench, wanted, chosen.runs, total, f"{ranks} ranks")
+                with nullcontext() if chosen.disk == "hdd" else all_memory_backed():
+                    found = measure(bench, wanted, chosen.runs, total, f"{ranks} ranks")
             for name, one in found.items():
                 rows.append((f"{ranks} ranks, {name}", row(one, one["ratios"], one["seconds"])))
             rows += [(f"{ranks} ranks, {name}", why) for name, why in reasons.items() if why]

@@ -85,8 +85,6 @@ class Bench:
         before, and then a first read counts as a refault.
         """
         if self.mount is None:
-            if self.forgotten:
-                forget(self.source)
             yield self.source, []
             return
         name = f"rigbench-load-{os.getpid()}"
@@ -96,6 +94,9 @@ class Bench:
                 yield self.disk.path, self.group.doors
 
     def start(self) -> None:
+        """Just before anybody reads: memory that was free for seconds, a virtual machine may have given away."""
+        if self.forgotten:
+            forget(self.source)
         if self.disk:
             self.disk.zero()
 

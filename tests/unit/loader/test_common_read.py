@@ -19,7 +19,7 @@ from rigappliance.loader.board import Board, State, Word, started_at
 from rigappliance.loader.errors import LoadError
 from rigappliance.loader.header import Shard
 from rigappliance.loader.pace import Pace
-from rigappliance.loader.reader import Reader, piece_size
+from rigappliance.loader.reader import Reader
 from tests.standin import wait_until
 from tests.unit.loader.shards import TENSOR_BYTES, checkpoint
 
@@ -28,8 +28,7 @@ PIECE = 16 * 1024
 
 @pytest.fixture
 def shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Shard, ...]:
-    monkeypatch.setattr(reader_module, "piece_size", lambda device: PIECE)
-    monkeypatch.setattr(reader_module, "AHEAD_BYTES", 4 * PIECE)
+    monkeypatch.setattr(reader_module, "READ_BYTES", PIECE)
     # Files that were just written are in the page cache, where nothing would be read.
     monkeypatch.setattr(reader_module, "all_cached", lambda descriptor, offset, size: False)
     return checkpoint(tmp_path)
@@ -43,6 +42,19 @@ def readers() -> Iterator[list[Reader]]:
         one.stop()
         one.join(5)
         assert not one.is_alive()
+
+
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
+    """File, place and length of each read from now on; no rank of these tests reads."""
+    asked: list[tuple[int, int, int]] = []
+    read = os.preadv
+
+    def noted(descriptor: int, buffers: list[memoryview], offset: int) -> int:
+        asked.append((os.fstat(descriptor).st_ino, offset, sum(map(len, buffers))))
+        return read(descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", noted)
+    return asked
 
 
 def total(shards: tuple[Shard, ...]) -> int:
@@ -98,24 +110,18 @@ def test_a_rank_says_where_it_is_within_a_tensor_only_where_that_would_fill_the_
 def test_everything_is_asked_for_once_and_in_order(
     shards: tuple[Shard, ...], readers: list[Reader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[int, int]] = []
-    advise, names = os.posix_fadvise, {shard.path.stat().st_ino: shard.first for shard in shards}
-
-    def noted(descriptor: int, offset: int, length: int, advice: int) -> None:
-        if advice == os.POSIX_FADV_WILLNEED:
-            asked.append((names[os.fstat(descriptor).st_ino] + offset, length))
-        advise(descriptor, offset, length, advice)
-
-    monkeypatch.setattr(os, "posix_fadvise", noted)
+    names = {shard.path.stat().st_ino: shard.first for shard in shards}
+    asked = reads(monkeypatch)
     board = begin(shards, readers, 1, 2 * TENSOR_BYTES)
     one = Pace(board, 0, 30.0)
     one.wait(0, total(shards))
     one.finish()
     readers[0].join(5)
-    starts = [position for position, _ in asked]
-    assert starts == sorted(set(starts)) and starts[0] == 0
-    expected = [first + at for first, size in ((s.first, s.size_bytes) for s in shards) for at in range(0, size, PIECE)]
-    assert starts == expected and {length for _, length in asked} == {PIECE}
+    position = 0
+    for inode, offset, length in asked:
+        assert names[inode] + offset == position and 0 < length <= PIECE
+        position += length
+    assert position == total(shards)
 
 
 def test_what_the_page_cache_has_is_passed_without_a_read(
@@ -123,38 +129,26 @@ def test_what_the_page_cache_has_is_passed_without_a_read(
 ) -> None:
     """All but a stretch of the second shard."""
     cold, inode = range(2 * TENSOR_BYTES, 3 * TENSOR_BYTES), shards[1].path.stat().st_ino
-    asked: list[tuple[int, int]] = []
-    advise = os.posix_fadvise
-
-    def noted(descriptor: int, offset: int, length: int, advice: int) -> None:
-        if advice == os.POSIX_FADV_WILLNEED:
-            asked.append((os.fstat(descriptor).st_ino, offset))
-        advise(descriptor, offset, length, advice)
 
     def cached(descriptor: int, offset: int, size: int) -> bool:
         other = os.fstat(descriptor).st_ino != inode
         return other or offset >= cold.stop or offset + size <= cold.start
 
-    monkeypatch.setattr(os, "posix_fadvise", noted)
+    asked = reads(monkeypatch)
     monkeypatch.setattr(reader_module, "all_cached", cached)
     board = begin(shards, readers, 1, total(shards))
     one = Pace(board, 0, 30.0)
     one.wait(0, total(shards))
     one.finish()
     readers[0].join(5)
-    assert [found for found, _ in asked] == [inode] * -(-shards[1].size_bytes // PIECE)
-    assert {offset for _, offset in asked} == set(range(0, shards[1].size_bytes, PIECE))
+    assert {found for found, _, _ in asked} == {inode}
+    assert sum(length for _, _, length in asked) == shards[1].size_bytes
 
 
 def test_what_all_ranks_have_passed_already_is_not_read(
     shards: tuple[Shard, ...], readers: list[Reader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[int] = []
-    monkeypatch.setattr(
-        os,
-        "posix_fadvise",
-        lambda fd, at, length, advice: asked.append(at) if advice == os.POSIX_FADV_WILLNEED else None,
-    )
+    asked = reads(monkeypatch)
     board = Board.create(1, 2 * TENSOR_BYTES, total(shards))
     one = Pace(board, 0, 30.0)
     # It found the first two shards in the page cache itself.
@@ -164,7 +158,7 @@ def test_what_all_ranks_have_passed_already_is_not_read(
     one.wait(shards[2].first, total(shards))
     one.finish()
     readers[0].join(5)
-    assert asked == list(range(0, shards[2].size_bytes, PIECE))
+    assert [offset for _, offset, _ in asked] == list(range(0, shards[2].size_bytes, PIECE))
 
 
 def test_what_all_ranks_have_passed_is_dropped_and_nothing_else(
@@ -262,14 +256,14 @@ def test_a_rank_that_is_done_may_go(shards: tuple[Shard, ...]) -> None:
 def test_an_unreadable_piece_is_counted_and_left_to_the_rank_that_wants_it(
     shards: tuple[Shard, ...], readers: list[Reader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = os.pread
+    read = os.preadv
 
-    def failing(descriptor: int, count: int, offset: int) -> bytes:
-        if offset == 3 * PIECE - 1:
+    def failing(descriptor: int, buffers: list[memoryview], offset: int) -> int:
+        if offset == 2 * PIECE:
             raise OSError(5, "Input/output error")
-        return read(descriptor, count, offset)
+        return read(descriptor, buffers, offset)
 
-    monkeypatch.setattr(os, "pread", failing)
+    monkeypatch.setattr(os, "preadv", failing)
     board = begin(shards, readers, 1, total(shards))
     one = Pace(board, 0, 30.0)
     one.wait(0, total(shards))
@@ -302,8 +296,3 @@ def test_another_process_opens_the_board_by_its_place() -> None:
     with pytest.raises(ValueError, match="not a board of 2 ranks"):
         Board.open(board.place, 2)
     board.close()
-
-
-def test_a_piece_is_what_the_device_reads_ahead_or_the_kernels_default(tmp_path: Path) -> None:
-    assert piece_size(os.makedev(4095, 1_000_000)) == 128 * 1024
-    assert 128 * 1024 <= piece_size(tmp_path.stat().st_dev) <= 2 << 20
