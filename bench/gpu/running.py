@@ -47,8 +47,8 @@ def toml(value: object) -> str:
 def write_config(
     path: Path, checkpoint: Path, state: Path, python: Path, case: Case, port: int = FIRST_PORT, **engine: Any
 ) -> Path:
-    gate = engine.pop("gate", None)
-    environment = ENVIRONMENT | ({VARIABLE: str(gate)} if gate else {})
+    gate, cards = engine.pop("gate", None), engine.pop("cards", 1)
+    environment = ENVIRONMENT | engine.pop("environment", {}) | ({VARIABLE: str(gate)} if gate else {})
     keys = {
         "python": str(python), "entrypoint": "module", "tensor_parallel": 1, "load_format": "dummy",
         **case.engine, "options": case.options, "environment": environment, **engine,
@@ -58,7 +58,7 @@ def write_config(
         "[engine]", *(f"{key} = {toml(value)}" for key, value in keys.items()),
         "[server]", f"port = {port}",
         "[memory]", 'swap = "0B"',
-        "[hardware]", "cards = 1", f'card_memory = "{card_memory_bytes()}B"', 'ram = "100GB"',
+        "[hardware]", f"cards = {cards}", f'card_memory = "{card_memory_bytes()}B"', 'ram = "100GB"',
         "[launch]", 'probe_interval = "2s"', 'probe_timeout = "10s"', 'drain_timeout = "10s"',
     ]  # fmt: skip
     path.write_text("\n".join(lines) + "\n")
@@ -138,6 +138,11 @@ def planned(case: Case, config: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def planned_command(config: Path) -> list[str]:
+    """A launch that does not ask the plan once more."""
+    return [sys.executable, "-m", "rigappliance", "launch", "-c", str(config), "--force", "--plain"]
+
+
 def begin(
     case: Case, number: int, files: tuple[Path, Path, Path], told: dict[str, Any], logs: Path,
     environment: dict[str, str] | None = None, during: Any = None,
@@ -147,7 +152,7 @@ def begin(
     log = logs / f"launch{number}.err"
     with log.open("wb") as err:
         process = subprocess.Popen(
-            [sys.executable, "-m", "rigappliance", "launch", "-c", str(config), "--force", "--plain"],
+            planned_command(config),
             stdout=err, stderr=err, env={name: value for name, value in wanted.items() if value},
         )  # fmt: skip
     return Started(case, number, config, state, gate, log, process, dict(told), FIRST_PORT + number, during)

@@ -26,15 +26,18 @@ class Speed:
     ``operators``: whether `rigappliance bench` measures it as well.
     """
 
-    def __init__(self, config: Path, python: Path, checkpoint: Path, *, operators: bool) -> None:
-        self.operators = operators
+    def __init__(
+        self, config: Path, python: Path, checkpoint: Path, *, operators: bool,
+        concurrencies: tuple[int, ...] = CONCURRENCIES,
+    ) -> None:  # fmt: skip
+        self.operators, self.concurrencies = operators, concurrencies
         self.directory = TemporaryDirectory(prefix="bench-speed-")
         endpoint = endpoint_of(load_config(config))
         self.session = Session(python, endpoint, "shape", checkpoint, Path(self.directory.name), lambda: None)
 
     def __call__(self, config: Path, state: dict[str, Any], processes: list[Any]) -> dict[str, Any]:
         began = time.monotonic()
-        workload = Workload(CONCURRENCIES, LENGTHS, ROUNDS)
+        workload = Workload(self.concurrencies, LENGTHS, ROUNDS)
         samples: dict[tuple[Kind, int], list[Sample]] = {}
         with self.session as session:
             session.open()

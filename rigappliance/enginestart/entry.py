@@ -24,7 +24,7 @@ if __name__ == "__main__":
 # A process that is spawned after all runs the main file once more under this name (multiprocessing/spawn.py), without
 # the path from above, and needs nothing of it.
 if __name__ != "__mp_main__":
-    from rigappliance.enginestart import environment, holes, imports, popen, sound, template, tune
+    from rigappliance.enginestart import environment, holes, immortal, imports, popen, sound, template, tune
     from rigappliance.enginestart.say import say
 
 MODULE = "vllm.entrypoints.openai.api_server"
@@ -50,6 +50,7 @@ def share(device: str) -> str | None:
     told = list(tune.tune(popen.retire))
     # Nothing of what the imports dropped is to be carried by every process.
     tune.trim()
+    immortal.make_all()
     holes.fill()
     tune.keep_frozen()
     base = dict(os.environ)
