@@ -11,11 +11,11 @@ import pytest
 from rigappliance.enginestart.immortal import VERSIONS, is_possible
 
 ROOT = Path(__file__).resolve().parents[3]
-# 60 MB of small objects; what a child gets of its own by using each of them once. Code counts as well.
+# Small objects, 60 MB of 300,000; what a child gets of its own by using each of them once. Code counts as well.
 SCRIPT = """
 import gc, os, sys
 from rigappliance.enginestart import immortal
-data = [(str(i) * 4, float(i), [i]) for i in range(300_000)]
+data = [(str(i) * 4, float(i), [i]) for i in range(int(sys.argv[2]))]
 code = compile("def f():\\n return 'one', 2.5, (3, 'four')", "file", "exec")
 if sys.argv[1] == "immortal":
     print(immortal.make_all())
@@ -44,7 +44,7 @@ assert gc.collect() >= 0
 
 def used(how: str) -> tuple[int, int]:
     """Objects made immortal, and KiB that became the child's own."""
-    done = subprocess.run([sys.executable, "-c", SCRIPT, how], capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run([sys.executable, "-c", SCRIPT, how, "300000"], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     made, own = done.stdout.split()
     return int(made), int(own)
