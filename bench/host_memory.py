@@ -312,6 +312,12 @@ def summary(runs: list[Run]) -> dict[str, object]:
     }
 
 
+def built_with(python: Path) -> str:
+    """From Python 3.12 on, imports are shared for good (enginestart/immortal.py), and torch is half of them."""
+    script = "import platform, torch; print(f'Python {platform.python_version()}, torch {torch.__version__}')"
+    return subprocess.run([str(python), "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+
+
 def main() -> int:
     arguments = parser(__doc__)
     arguments.add_argument("--runs", type=int, default=5)
@@ -320,8 +326,9 @@ def main() -> int:
     arguments.add_argument("--logs", type=Path, help="directory for the engine's logs")
     chosen = arguments.parse_args()
     home = engine_home(Path(chosen.engine_python))
-    result: dict[str, object] = {}
-    rows: list[tuple[str, str]] = []
+    built = built_with(Path(chosen.engine_python))
+    result: dict[str, object] = {"engine_python": built}
+    rows: list[tuple[str, str]] = [("the engine's Python and torch", built)]
     try:
         for tp in chosen.tp:
             # The first start compiles; both ways use what it leaves.
