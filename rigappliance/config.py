@@ -109,7 +109,7 @@ class EngineConfig(Section):
     start: Literal["shared", "stock"] = Field(
         "shared",
         description=(
-            "`shared` imports the engine once and forks core and workers from it, which saves a third of its host "
+            "`shared` imports the engine once and forks core and workers from it, which saves a third to a half of its host "
             "memory and half of a start whose caches are filled; `stock` starts every process afresh, as vLLM does by "
             "itself."
         ),
