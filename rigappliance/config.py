@@ -109,9 +109,9 @@ class EngineConfig(Section):
     start: Literal["shared", "stock"] = Field(
         "shared",
         description=(
-            "`shared` imports the engine once and forks core and workers from it, which saves a third to a half of its host "
-            "memory and half of a start whose caches are filled; `stock` starts every process afresh, as vLLM does by "
-            "itself."
+            "`shared` imports the engine once and forks core and workers from it, which saves a third to a half of its "
+            "host memory and half of a start whose caches are filled; `stock` starts every process afresh, as vLLM "
+            "does by itself."
         ),
     )
     device: Literal["cuda", "cpu"] = Field("cuda", description="What the engine computes on.")
