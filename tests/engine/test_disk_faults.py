@@ -15,9 +15,11 @@ import pytest
 
 from bench.hdd import BadRange, HardDisk, SlowRange, Truncation, mounted, unavailable
 from rigappliance.demo.checkpoint import write_checkpoint
+from rigappliance.launch.proctree import command_line
 from tests.engine.damage import SHARD
 from tests.engine.launching import Launch
 from tests.engine.verdict import verdict
+from tests.standin import wait_until
 
 pytestmark = [
     pytest.mark.engine,
@@ -61,6 +63,8 @@ def test_a_rank_that_is_killed_while_it_loads_ends_the_start(disk: HardDisk, lau
     disk.fail(SlowRange(SHARD, size_of(disk) // 2, 4096, seconds=20.0))
     one = launch(environment=on(disk) | TWO_RANKS)
     one.wait_state(lambda state: state["phase"] == "weights")
+    # The phase is rank 0's word; the other may not have its name yet.
+    wait_until(lambda: any("Worker_TP1" in command_line(stat.pid) for stat in one.processes()))
     killed_s = time.monotonic()
     os.kill(one.part("Worker_TP1"), signal.SIGKILL)
     ended = verdict(one, "part-killed", "kill -9 of a rank while it loads", killed_s)
