@@ -70,6 +70,12 @@ class ShardFile:
         """The file still has the length and the time of its header: otherwise half of it may be new, half old."""
         status = os.fstat(self.descriptor)
         known = self.shard.identity
+        if status.st_size < known.size_bytes:
+            # Cut: as whoever reads there would say it.
+            first = next((place for place in self.shard.places if place.end > status.st_size), None)
+            if first is not None:
+                count = first.end - first.begin
+                raise ends_early(self.shard.name, f"tensor {first.name}", first.begin, count, status.st_size)
         if (status.st_size, status.st_mtime_ns) != (known.size_bytes, known.modified_ns):
             found = f"{status.st_size} bytes, written {status.st_mtime_ns} ns"
             raise changed(self.shard.name, found, f"{known.size_bytes} bytes, written {known.modified_ns} ns")
