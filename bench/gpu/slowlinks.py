@@ -15,7 +15,7 @@ from contextlib import contextmanager
 LINK_BITS_S = 2_000_000_000
 ENVIRONMENT = {
     "NCCL_P2P_DISABLE": "1", "NCCL_SHM_DISABLE": "1", "NCCL_NET": "Socket", "NCCL_SOCKET_IFNAME": "lo",
-    # Not to be used on borrowed machines of several cards.
+    # Nor by NVLink, whose multicast is a way of its own.
     "NCCL_NVLS_ENABLE": "0", "TORCH_SYMM_MEM_DISABLE_MULTICAST": "1", "NVSHMEM_DISABLE_NVLS": "1",
 }  # fmt: skip
 OPTIONS = {"disable-custom-all-reduce": True}
