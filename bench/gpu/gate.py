@@ -2,7 +2,7 @@
 
 A plug-in of the engine: `provide` puts it into the engine's site-packages, and a core whose environment names a file
 waits until that is there. Imports are most of a start where time on a card is short, and no part of what is measured.
-Where the environment names a directory for stacks, each process writes into it, every two seconds, what it is doing.
+Where the environment names a directory for stacks, each process writes into it, every second, what it is doing.
 """
 
 from __future__ import annotations

@@ -132,9 +132,7 @@ def choice(told: dict[str, Any]) -> dict[str, Any]:
     """What a choice of graphs and level costs: seconds of the start, and the speed that it gives."""
     return {
         "choice": told["case"],
-        "phases_s": {
-            each["name"]: round((each["ended"] or 0) - each["started"], 1) for each in told["state"]["phases"]
-        },
+        "phases_s": phases_of(told["state"]),
         "figures": told["during"]["figures"],
         "bench_status": (told["during"].get("bench") or {}).get("status"),
     }

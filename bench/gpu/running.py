@@ -138,8 +138,8 @@ def planned(case: Case, config: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def planned_command(config: Path) -> list[str]:
-    """A launch that does not ask the plan once more."""
+def launch_command(config: Path) -> list[str]:
+    """Whatever checks and plan say: what they refuse is to be seen failing."""
     return [sys.executable, "-m", "rigappliance", "launch", "-c", str(config), "--force", "--plain"]
 
 
@@ -152,7 +152,7 @@ def begin(
     log = logs / f"launch{number}.err"
     with log.open("wb") as err:
         process = subprocess.Popen(
-            planned_command(config),
+            launch_command(config),
             stdout=err, stderr=err, env={name: value for name, value in wanted.items() if value},
         )  # fmt: skip
     return Started(case, number, config, state, gate, log, process, dict(told), FIRST_PORT + number, during)

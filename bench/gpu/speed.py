@@ -17,6 +17,7 @@ from rigappliance.measure.workload import CONCURRENCIES, Lengths, Workload
 ROUNDS = 3
 # Short: what differs is the time of a step, and a card costs by the second.
 LENGTHS = Lengths(prompt=256, answer=48)
+# The share that the client takes is of one core, on a machine of many.
 CORES = 1
 
 

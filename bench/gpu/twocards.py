@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from typing import Any
 from bench.gpu import slowlinks
 from bench.gpu.cases import INT8, Case, at, layers
 from bench.gpu.checkpoints import hollow, shape_with
-from bench.gpu.running import parsed, planned_command, read, verb, write_config
+from bench.gpu.running import launch_command, parsed, read, verb, write_config
 from bench.gpu.speed import Speed
 
 CONCURRENCIES = (1, 8, 32)
@@ -48,7 +49,7 @@ def measured(config: Path, state: Path, python: Path, checkpoint: Path, log: Pat
     """Start it, ask it, stop it."""
     speed = Speed(config, python, checkpoint, operators=False, concurrencies=CONCURRENCIES)
     with log.open("wb") as err:
-        process = subprocess.Popen(planned_command(config), stdout=err, stderr=err)
+        process = subprocess.Popen(launch_command(config), stdout=err, stderr=err)
     try:
         started = time.monotonic()
         while time.monotonic() - started < READY_LIMIT_S and process.poll() is None:
@@ -66,7 +67,7 @@ def measured(config: Path, state: Path, python: Path, checkpoint: Path, log: Pat
 def rates(kind: str, found: dict[str, Any]) -> dict[str, float]:
     """Tokens a second by concurrency, the middle of the rounds."""
     return {
-        str(each["concurrency"]): sorted(each["tokens_s"])[len(each["tokens_s"]) // 2]
+        str(each["concurrency"]): statistics.median(each["tokens_s"])
         for each in found.get("figures", ())
         if each["kind"] == kind
     }

@@ -16,7 +16,7 @@ from bench.loadwork import groups
 from bench.loadwork.figures import Run
 from bench.loadwork.rival import rival
 from bench.loadwork.team import Team
-from rigappliance.loader.cached import any_cached
+from rigappliance.loader.cached import pages_cached
 from rigappliance.units import format_size
 
 
@@ -154,7 +154,7 @@ def forget(directory: Path) -> None:
     for path in directory.glob("*.safetensors"):
         with path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            if any_cached(file.fileno(), path.stat().st_size):
+            if pages_cached(file.fileno(), 0, path.stat().st_size):
                 raise RuntimeError(f"{path.name} stays in the page cache; is it in use?")
 
 

@@ -8,6 +8,8 @@ are forked from the template and share its pages until they write to them.
     entry         what is executed instead of ``vllm serve`` or the API server module; falls back to them
     environment   variables that have to be set before the imports, and those that may change after
     imports       what is imported once, and whether the engine is the one that this was written for
+    immortal      counts of references that nobody writes any more, so that pages stay shared
+    holes         free places on shared pages, filled
     sound         why a fork would not be sound here
     template      the process that forks
     request       what it is asked

@@ -33,12 +33,8 @@ def all_cached(descriptor: int, offset: int, size: int) -> bool:
     return size > 0 and pages_cached(descriptor, offset, size) >= pages
 
 
-def any_cached(descriptor: int, size: int) -> bool:
-    """Any page of the first ``size`` bytes, as far as the kernel says."""
-    return pages_cached(descriptor, 0, size) > 0
-
-
 def pages_cached(descriptor: int, offset: int, size: int) -> int:
+    """How many pages of them; none where the kernel does not say."""
     wanted, found = Range(offset, size), Counts()
     library = ctypes.CDLL(None, use_errno=True)
     if library.syscall(SYS_CACHESTAT, descriptor, ctypes.byref(wanted), ctypes.byref(found), 0) != 0:

@@ -2,7 +2,7 @@
 
 It throws away what it reads: the bytes stay in the page cache, where the ranks find them. The kernel reads ahead of
 whoever reads in order, and in large folios, which cost a fraction of the pages that POSIX_FADV_WILLNEED brings in one
-by one: on a disk of 2 GB/s all processes together took 0.7 s of CPU where they had taken 1.4 (1.9 GiB, eight ranks).
+by one: on a disk of 3 GB/s all processes together took 0.7 s of CPU where they had taken 1.4 (1.9 GiB, eight ranks).
 A piece that cannot be read is left to the rank that wants it: it reads again, fails again and can name the tensor.
 """
 
